@@ -1,0 +1,69 @@
+"""Every error tillwatch raises on purpose. Each says what happened, which value, where, and what to do.
+
+TillwatchError
+├── ConfigError        the call or the configuration is wrong             exit code 2
+│   └── PatternError   a pattern or feature is wrong                      exit code 2
+└── RunError           the run failed                                     exit code 1
+    ├── SourceError    a source file cannot be read as it is
+    ├── StoreError     a store did not do what was asked
+    │   ├── ObjectExists    put-if-absent found the name taken
+    │   └── ObjectMissing   no object of that name
+    ├── LogError       the landing zone is not a whole log: a gap, a wrong digest, other content
+    ├── StateError     the state store is not usable, or belongs to another pipeline
+    ├── LeaseHeld      another instance of the same mechanism is at work
+    └── PublishError   a detection file exists with other content
+"""
+
+from __future__ import annotations
+
+
+class TillwatchError(Exception):
+    """Base of every error raised on purpose. `str(error)` is fit to be shown to a person."""
+
+    exit_code = 1
+
+
+class ConfigError(TillwatchError):
+    """The call or the configuration is wrong; nothing has been run."""
+
+    exit_code = 2
+
+
+class PatternError(ConfigError):
+    """A pattern or a feature is wrong."""
+
+
+class RunError(TillwatchError):
+    """The run failed."""
+
+
+class SourceError(RunError):
+    """A source file cannot be read as it is."""
+
+
+class StoreError(RunError):
+    """A store did not do what was asked."""
+
+
+class ObjectExists(StoreError):
+    """Put-if-absent found the name taken."""
+
+
+class ObjectMissing(StoreError):
+    """There is no object of that name."""
+
+
+class LogError(RunError):
+    """The landing zone is not a whole log."""
+
+
+class StateError(RunError):
+    """The state store is not usable, or belongs to another pipeline."""
+
+
+class LeaseHeld(RunError):
+    """Another instance of the same mechanism is at work on this pipeline."""
+
+
+class PublishError(RunError):
+    """A detection file exists already with other content."""

@@ -1,0 +1,98 @@
+"""The frozen data that flows through the house."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+SOURCE_FILE = "_source_file"
+"""Column of a landed chunk: the name of the source file a row came from (String)."""
+
+SOURCE_ROW = "_source_row"
+"""Column of a landed chunk: the row's number in its source file, from 1, header not counted (Int64)."""
+
+MALFORMED = "_malformed"
+"""Column of a landed chunk: the text of a row that could not be cut into columns, else null (String)."""
+
+PROBLEM = "_problem"
+"""Column of a landed chunk: why the row could not be cut into columns, else null (String)."""
+
+RESERVED = (SOURCE_FILE, SOURCE_ROW, MALFORMED, PROBLEM)
+"""Column names that a source may not use."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One source file as it was when it was taken.
+
+    `number` counts files in the order they were taken, from 0; `name` is the path below the source
+    (forward slashes), `size` is in bytes, `modified` in nanoseconds since 1970.
+    """
+
+    number: int
+    name: str
+    size: int
+    modified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a reader stands in a file: `row` rows are behind it, and it goes on at `offset`.
+
+    `offset` counts bytes of the uncompressed text, for Parquet rows.
+    """
+
+    row: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkInfo:
+    """What a landed chunk says about itself.
+
+    `first_row` is the source row number (from 1) of its first row; `position` is where the reader goes on
+    after it; `file_digest` is the SHA-256 of the whole source file, on the file's last chunk only;
+    `digest` is the SHA-256 of the landed chunk, empty before it is landed.
+    """
+
+    number: int
+    rows: int
+    file: SourceFile
+    first_row: int
+    position: Position
+    file_digest: str | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A landed chunk: its metadata and its rows, every source column as it came plus the RESERVED ones."""
+
+    info: ChunkInfo
+    frame: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One (pattern, key) for which the condition came true after `chunk`.
+
+    `key` maps the pattern's `per` columns to values. `evidence` is JSON-ready.
+    """
+
+    chunk: int
+    pattern: str
+    action: str
+    key: dict[str, str]
+    evidence: dict[str, Any]
+
+    @property
+    def customer(self) -> str:
+        """The customer, or the empty string when the pattern is not per customer."""
+        return self.key.get("customer", "")
+
+    @property
+    def merchant(self) -> str:
+        """The merchant, or the empty string when the pattern is not per merchant."""
+        return self.key.get("merchant", "")
