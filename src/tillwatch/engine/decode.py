@@ -1,0 +1,182 @@
+"""Landed frames to clean columns of integers; rows that are not valid are told apart, with the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tillwatch.engine.dictionary import Dictionary, clean, clean_gender
+from tillwatch.model import MALFORMED, PROBLEM
+from tillwatch.patterns.features import KEY_COLUMNS, TEXT_COLUMNS
+
+Ints = NDArray[np.int64]
+
+AMOUNT_PRECISION = 15
+"""Digits of a scaled amount: with four fraction digits, amounts are below 100,000,000,000."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WIDE = Context(prec=60, Emax=10**9, Emin=-(10**9))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The valid rows of one chunk: codes per text column, amounts as scaled integers."""
+
+    codes: Mapping[str, Ints]
+    amount: Ints
+
+    def __len__(self) -> int:
+        return len(self.amount)
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """Rows start…stop-1."""
+        return Rows({c: v[start:stop] for c, v in self.codes.items()}, self.amount[start:stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that is not valid: its index in the chunk (from 0), a code word for counting, and the reason."""
+
+    row: int
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A chunk decoded: its valid rows and the others."""
+
+    rows: Rows
+    rejects: tuple[Reject, ...]
+
+
+@dataclass(slots=True)
+class Decoder:
+    """Decodes chunks with one set of dictionaries, so that codes mean the same in all of them.
+
+    `columns` maps logical names to column names; `digits` are the fraction digits kept of amounts.
+    """
+
+    columns: Mapping[str, str]
+    digits: int = 4
+    negative: bool = False
+    dictionaries: dict[str, Dictionary] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.dictionaries = {
+            c: Dictionary(clean_gender if c == "gender" else clean) for c in TEXT_COLUMNS if c in self.columns
+        }
+
+    def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
+        """Decodes frames in one go, for speed; each is judged on its own."""
+        frame = pl.concat([self._select(f) for f in frames])
+        codes = {c: d.encode(frame[c]) for c, d in self.dictionaries.items()}
+        amount, numeric = self._amounts(frame["amount"])
+        valid = numeric & frame[MALFORMED].is_null().to_numpy()
+        for column in KEY_COLUMNS:
+            if column in codes:
+                valid &= codes[column] >= 0
+        if not self.negative:
+            valid &= ~self._below_zero(frame["amount"], amount)
+        return self._split(frames, frame, Rows(codes, amount), valid)
+
+    def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The mapped columns by their logical names, as text, absent ones empty."""
+        wanted = [*self.dictionaries, "amount"]
+        have = set(frame.columns)
+        exprs = [
+            pl.col(self.columns[c]).cast(pl.String).fill_null("").alias(c)
+            if self.columns[c] in have
+            else pl.lit("").alias(c)
+            for c in wanted
+        ]
+        marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]
+        return frame.select(*exprs, *marks)
+
+    def _amounts(self, texts: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
+        """Scaled integers, half to even, and which texts are numbers in range (0 where not)."""
+        scaled = self._parse(texts)
+        missing = scaled.is_null()
+        if missing.any():
+            bare = texts.filter(missing).str.strip_chars()
+            quoted = bare.str.contains(r"^(?:'.*'|\".*\")$") & (bare.str.len_bytes() >= 2)
+            inner = bare.str.slice(1).str.head(-1).str.strip_chars()
+            scaled = scaled.scatter(
+                missing.arg_true(),
+                self._parse(
+                    quoted.to_frame("q").select(pl.when(pl.col("q")).then(inner).otherwise(bare)).to_series()
+                ),
+            )
+        numeric = scaled.is_not_null().to_numpy()
+        return scaled.fill_null(0).to_numpy(), numeric
+
+    def _parse(self, texts: pl.Series) -> pl.Series:
+        decimal = pl.Decimal(AMOUNT_PRECISION, self.digits)
+        return texts.cast(decimal, strict=False).to_physical().cast(pl.Int64)
+
+    def _below_zero(self, texts: pl.Series, amount: Ints) -> NDArray[np.bool_]:
+        below: NDArray[np.bool_] = amount < 0
+        for row in np.flatnonzero(amount == 0).tolist():  # -0.00001 is below zero, though it rounds to 0
+            text = texts[row]
+            below[row] = (
+                "-" in text
+                and _NUMBER.fullmatch(bare := clean(text).strip()) is not None
+                and Decimal(bare) < 0
+            )
+        return below
+
+    def _split(
+        self, frames: Sequence[pl.DataFrame], frame: pl.DataFrame, rows: Rows, valid: NDArray[np.bool_]
+    ) -> list[Decoded]:
+        ends = np.cumsum([f.height for f in frames])
+        out = []
+        for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            mine = rows.slice(start, stop)
+            keep = valid[start:stop]
+            if keep.all():
+                out.append(Decoded(mine, ()))
+                continue
+            kept = Rows({c: v[keep] for c, v in mine.codes.items()}, mine.amount[keep])
+            wrong = (np.flatnonzero(~keep) + start).tolist()
+            out.append(Decoded(kept, tuple(self._reject(frame, row, start) for row in wrong)))
+        return out
+
+    def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
+        cells = frame.row(row, named=True)
+        if cells[MALFORMED] is not None:
+            return Reject(row - start, "malformed", cells[PROBLEM] or "malformed")
+        for column in KEY_COLUMNS:
+            if column in self.dictionaries and clean(cells[column]) == "":
+                return Reject(row - start, f"{column}_empty", f"{column} ({self.columns[column]}) is empty")
+        return Reject(row - start, *self._amount_problem(cells["amount"]))
+
+    def _amount_problem(self, text: str) -> tuple[str, str]:
+        bare = clean(text).strip()
+        name = f"amount ({self.columns['amount']})"
+        if bare == "":
+            return "amount_empty", f"{name} is empty"
+        if not _NUMBER.fullmatch(bare):
+            return "amount_not_a_number", f"{name} is not a finite decimal number: {_short(text)}"
+        if Decimal(bare) < 0 and not self.negative:
+            return "amount_negative", f"{name} is negative: {_short(text)}"
+        limit = 10 ** (AMOUNT_PRECISION - self.digits)
+        return "amount_out_of_range", f"{name} is not below {limit}: {_short(text)}"
+
+
+def scale(text: str, digits: int) -> int:
+    """A decimal number as an integer scaled by 10^digits, half to even.
+
+    >>> scale("4.55005", 4), scale("4.55015", 4)
+    (45500, 45502)
+    """
+    return int(Decimal(text).scaleb(digits, _WIDE).to_integral_value(ROUND_HALF_EVEN))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "…")

@@ -1,0 +1,146 @@
+"""The step: (state, chunk) -> (state, detections). No I/O, no clock; integers and vectors only.
+
+The same step runs whole streams and any subset of the partitions of a program: give it the rows whose
+partition keys are in the subset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tillwatch.engine.condition import Condition
+from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.evidence import evidence
+from tillwatch.engine.filters import Filters
+from tillwatch.engine.judge import Judge
+from tillwatch.engine.lookup import LookupData, LookupIndex
+from tillwatch.engine.table import Table, Touch
+from tillwatch.model import Detection
+from tillwatch.patterns.program import Grain, Program
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A later turn in a detection's life: it ceased to hold after the chunk, or holds again."""
+
+    chunk: int
+    pattern: str
+    key: Mapping[str, str]
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a chunk brought: new detections in the order of CONTRACT 6, and turns of earlier ones."""
+
+    detections: tuple[Detection, ...]
+    turns: tuple[Turn, ...]
+
+
+class Fold:
+    """The running state of a program over a stream, or over some partitions of it."""
+
+    def __init__(self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = ()) -> None:
+        self.program = program
+        self.decoder = decoder
+        filters = Filters(decoder.dictionaries, program.digits)
+        grains = [t.grain for t in program.tables]
+        self.tables: dict[Grain, Table] = {
+            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), filters)
+            for t in program.tables
+        }
+        self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
+        for index in self.lookups:
+            self._adopt(index)
+        self.judges = [Judge(Condition(plan, self.tables, program.digits)) for plan in program.plans]
+        self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
+
+    def _adopt(self, index: LookupIndex) -> None:
+        for table in self.tables.values():
+            if index.spec.name in table.lookups:
+                table.lookups[index.spec.name].value = np.zeros(0, index.dtype)
+
+    def step(self, chunk: int, rows: Rows) -> Outcome:
+        """Folds the valid rows of a chunk and judges every pattern on the state after it."""
+        if not len(rows):
+            return Outcome((), ())
+        touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
+        for grain, touch in touches.items():
+            self._settle(self.tables[grain], touch.new)
+        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in self.judges]
+        self._add(rows, touches)
+        for judge, before in zip(self.judges, seen, strict=True):
+            judge.condition.update(before, touches[judge.plan.per].new)
+        return self._judge(chunk, touches)
+
+    def _settle(self, table: Table, new: Ints) -> None:
+        """Gives new slots their coarser slots and their lookup values."""
+        if not len(new):
+            return
+        codes = {k: v[new] for k, v in table.keys.items()}
+        for grain in table.up:
+            table.up[grain][new] = self.tables[grain].slots_of(codes, len(new))
+        for index in self.lookups:
+            if index.spec.name in table.lookups:
+                joined = table.lookups[index.spec.name]
+                joined.value[new], joined.known[new] = index.find(codes)
+
+    def _add(self, rows: Rows, touches: Mapping[Grain, Touch]) -> None:
+        risen = {grain: table.add(rows, touches[grain]) for grain, table in self.tables.items()}
+        for grain, table in self.tables.items():
+            self._dirty[grain].append(touches[grain].unique)
+            for acc in table.spec.accumulators:
+                if acc.op == "distinct":
+                    slots = risen[acc.child][acc.counter]
+                    parents = slots if acc.child == grain else self.tables[acc.child].up[grain][slots]
+                    np.add.at(table.columns[acc.name], parents, 1)
+
+    def _judge(self, chunk: int, touches: Mapping[Grain, Touch]) -> Outcome:
+        detections: list[Detection] = []
+        turns: list[Turn] = []
+        for judge in self.judges:
+            verdict = judge.judge(touches)
+            first = verdict.risen[~judge.detected[verdict.risen]]
+            again = verdict.risen[judge.detected[verdict.risen]]
+            judge.detected[first] = True
+            detections += self._detections(judge, first, chunk)
+            for slots, holds in ((again, True), (verdict.fallen, False)):
+                turns += [
+                    Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, slots)
+                ]
+        return Outcome(tuple(detections), tuple(sorted(turns, key=lambda t: (t.pattern, *t.key.values()))))
+
+    def _detections(self, judge: Judge, slots: Ints, chunk: int) -> list[Detection]:
+        if not len(slots):
+            return []
+        pattern = judge.plan.pattern
+        reasons = evidence(judge.condition, slots, chunk)
+        keys = self.keys(judge.plan.per, slots)
+        found = [
+            Detection(chunk, pattern.id, pattern.action, k, e) for k, e in zip(keys, reasons, strict=True)
+        ]
+        return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
+
+    def keys(self, grain: Grain, slots: Ints) -> list[dict[str, str]]:
+        """The keys of slots, as text."""
+        table = self.tables[grain]
+        columns = [self.decoder.dictionaries[k].texts(table.keys[k][slots]) for k in grain]
+        return (
+            [dict(zip(grain, key, strict=True)) for key in zip(*columns, strict=True)]
+            if grain
+            else [{}] * len(slots)
+        )
+
+    def take_dirty(self) -> dict[Grain, Ints]:
+        """The slots touched since this was last asked, by grain."""
+        dirty = {
+            g: np.unique(np.concatenate(s)) if s else np.zeros(0, np.int64) for g, s in self._dirty.items()
+        }
+        self._dirty = {g: [] for g in self._dirty}
+        return dirty

@@ -1,0 +1,130 @@
+"""Judging a pattern after a chunk: only keys whose truth can have changed are looked at.
+
+A key can change when the chunk touched it. It can also change untouched, when something of its group moved: a
+group's own features in a clause, or the cut-off of a rank. What a condition reads of a group is the group's
+signature; a group whose signature changed has all its members judged again, any other group none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tillwatch.engine.condition import Condition, rank_against_number
+from tillwatch.engine.scope import Item, Scope, summary
+from tillwatch.engine.table import Touch
+from tillwatch.patterns.expression import (
+    Compare,
+    Expr,
+    Name,
+    PercentileCont,
+    PercentRank,
+    children,
+    conjuncts,
+    walk,
+)
+from tillwatch.patterns.program import Grain, grain_of
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Slots for which the condition came true after the chunk, and for which it ceased to be."""
+
+    risen: Ints
+    fallen: Ints
+
+
+class Judge:
+    """One pattern: for which slots it holds now, and what a chunk changes of that."""
+
+    def __init__(self, condition: Condition) -> None:
+        self.condition = condition
+        self.plan = condition.plan
+        self.holding: Bools = np.zeros(0, np.bool_)
+        self.detected: Bools = np.zeros(0, np.bool_)
+        self._scopes: dict[Grain, Scope] = {}
+        clauses = conjuncts(self.plan.tree)
+        for clause in clauses:
+            if (pure := self._pure_scope(clause)) is not None:
+                self._scope(pure).gates.append(self._item(clause, pure))
+            else:
+                self._collect(clause)
+        self._clauses = sorted(clauses, key=self._cost)
+
+    def judge(self, touches: Mapping[Grain, Touch]) -> Verdict:
+        """What changed by the chunk that was just added."""
+        looked_at = [touches[self.plan.per].unique]
+        for grain, scope in self._scopes.items():
+            moved, closed = scope.changed(touches[grain].unique)
+            members = self.condition.group_members(grain)
+            looked_at += [members.of(group) for group in moved.tolist()]
+            if len(closed):
+                held = np.flatnonzero(self.holding)
+                looked_at.append(held[np.isin(self.condition.table.up[grain][held], closed)])
+        slots = np.unique(np.concatenate(looked_at)) if len(looked_at) > 1 else looked_at[0]
+        self.room(int(slots.max()) + 1 if len(slots) else 0)
+        true = self._true(slots)
+        held_before = self.holding[slots]
+        self.holding[slots] = true
+        return Verdict(slots[true & ~held_before], slots[held_before & ~true])
+
+    def _true(self, slots: Ints) -> Bools:
+        left = np.arange(len(slots))
+        for clause in self._clauses:
+            left = left[self.condition.evaluate(clause, slots[left], self.plan.per).true()]
+        true = np.zeros(len(slots), np.bool_)
+        true[left] = True
+        return true
+
+    def room(self, size: int) -> None:
+        """Makes room for slots up to `size`."""
+        if size > len(self.holding):
+            more = max(1024, 2 * size) - len(self.holding)
+            self.holding = np.concatenate([self.holding, np.zeros(more, np.bool_)])
+            self.detected = np.concatenate([self.detected, np.zeros(more, np.bool_)])
+
+    def _cost(self, clause: Expr) -> int:
+        """Gates first, then what a key knows of itself, then ranks: each narrows what the next looks at."""
+        if any(isinstance(n, PercentRank | PercentileCont) for n in walk(clause)):
+            return 2
+        return 0 if self._pure_scope(clause) is not None else 1
+
+    def _pure_scope(self, tree: Expr) -> Grain | None:
+        """The coarser grain that alone decides the expression, if there is one."""
+        nodes = list(walk(tree))
+        if any(isinstance(n, PercentRank | PercentileCont) for n in nodes):
+            return None
+        grains = {self.plan.uses[str(n)].grain for n in nodes if isinstance(n, Name)}
+        grain = next(iter(grains)) if len(grains) == 1 else None
+        return None if grain == self.plan.per else grain
+
+    def _collect(self, tree: Expr) -> None:
+        """Adds what the expression reads of coarser grains to their scopes."""
+        if (pure := self._pure_scope(tree)) is not None:
+            self._scope(pure).items.append(self._item(tree, pure))
+        elif isinstance(tree, Compare) and (clause := rank_against_number(tree)):
+            bound = self.condition.clauses[clause]
+            self._scope(grain_of(bound.rank.over)).items.append(bound.order.at)
+        elif isinstance(tree, PercentileCont):
+            quantile = self.condition.quantiles[tree]
+            self._scope(grain_of(tree.over)).items.append(
+                lambda g: summary(self.condition.quantile(quantile, g))
+            )
+        elif isinstance(tree, PercentRank):
+            self._scope(grain_of(tree.over)).always = True
+        else:
+            for child in children(tree):
+                self._collect(child)
+
+    def _item(self, tree: Expr, grain: Grain) -> Item:
+        return lambda groups: summary(self.condition.evaluate(tree, groups, grain))
+
+    def _scope(self, grain: Grain) -> Scope:
+        self.condition.group_members(grain)
+        return self._scopes.setdefault(grain, Scope())

@@ -1,0 +1,146 @@
+"""A table of running values: one slot per key of a grain, one integer column per accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tillwatch.engine.decode import Rows
+from tillwatch.engine.filters import Filters
+from tillwatch.engine.slots import HashSlots
+from tillwatch.errors import RunError
+from tillwatch.patterns.program import Accumulator, Grain, TableSpec
+
+Ints = NDArray[np.int64]
+
+SUM_LIMIT = 2**62
+_INITIAL = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min}
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """What a chunk touches of a table: the slot of every row, the distinct slots, and which are new."""
+
+    slots: Ints
+    unique: Ints
+    new: Ints
+
+
+@dataclass(slots=True)
+class Joined:
+    """A lookup's value per slot, and whether it is known."""
+
+    value: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.float64))
+    known: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+
+class Table:
+    """The running values of one grain. `columns` hold one value per slot, in int64."""
+
+    def __init__(self, spec: TableSpec, parents: tuple[Grain, ...], filters: Filters) -> None:
+        self.spec = spec
+        self.size = 0
+        self.columns: dict[str, Ints] = {a.name: np.zeros(0, np.int64) for a in spec.accumulators}
+        self.keys: dict[str, Ints] = {k: np.zeros(0, np.int64) for k in spec.grain}
+        self.up: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in parents}
+        self.lookups: dict[str, Joined] = {name: Joined() for name in spec.lookups}
+        self._stamp = np.zeros(0, np.int64)
+        self._maps = [HashSlots() for _ in spec.grain[1:]]
+        self._filters = filters
+
+    @property
+    def transactions(self) -> Ints:
+        """Rows per slot; 0 for a slot that no row has come for."""
+        return self.columns["transactions"]
+
+    def slots_of(self, codes: Mapping[str, Ints], length: int) -> Ints:
+        """The slot of each of `length` keys, given the codes of its columns; new keys get new slots."""
+        if not self.spec.grain:
+            self._grow(1)
+            return np.zeros(length, np.int64)
+        slots = codes[self.spec.grain[0]]
+        for column, hashed in zip(self.spec.grain[1:], self._maps, strict=True):
+            slots = hashed.add(slots << 32 | codes[column])
+        if self._maps:
+            self._grow(self._maps[-1].size)
+        elif len(slots):
+            self._grow(int(slots.max()) + 1)
+        return slots
+
+    def locate(self, rows: Rows) -> Touch:
+        """Slots for the rows of a chunk; keys of new ones are noted."""
+        slots = self.slots_of(rows.codes, len(rows))
+        order = np.arange(len(slots))
+        self._stamp[slots] = order
+        last = np.flatnonzero(self._stamp[slots] == order)
+        unique = slots[last]
+        fresh = self.transactions[unique] == 0
+        new = unique[fresh]
+        for column in self.spec.grain:
+            self.keys[column][new] = rows.codes[column][last[fresh]]
+        return Touch(slots, unique, new)
+
+    def add(self, rows: Rows, touch: Touch) -> dict[str, Ints]:
+        """Adds the rows. Returns, by count accumulator, the slots that rose above zero."""
+        risen: dict[str, Ints] = {}
+        for acc in self.spec.accumulators:
+            if acc.op == "distinct":
+                continue
+            column = self.columns[acc.name]
+            before = column[touch.unique] == 0 if acc.op == "count" else None
+            slots, amounts = touch.slots, rows.amount
+            if acc.where is not None:
+                mask = self._filters.mask(acc.where, rows)
+                slots, amounts = slots[mask], amounts[mask]
+            _scatter(acc, column, slots, amounts)
+            if before is not None:
+                risen[acc.name] = touch.unique[before & (column[touch.unique] > 0)]
+            elif acc.op == "sum":
+                self._check_sums(acc, touch.unique, amounts)
+        return risen
+
+    def _check_sums(self, acc: Accumulator, slots: Ints, amounts: Ints) -> None:
+        """Sums stay exact: before one could leave 64 bits the run stops, and nothing of the chunk is kept."""
+        big = float(np.abs(amounts).sum(dtype=np.float64)) >= SUM_LIMIT
+        if big or (len(slots) and int(np.abs(self.columns[acc.name][slots]).max()) >= SUM_LIMIT):
+            raise RunError(
+                f"{acc.name} per {self.spec.name} would pass {SUM_LIMIT} (scaled): the amounts are too large to be "
+                "summed exactly. Set fewer amounts.digits, or check the source."
+            )
+
+    def _grow(self, size: int) -> None:
+        self.size = max(self.size, size)
+        room = len(self._stamp)
+        if size <= room:
+            return
+        more = max(1024, size, 2 * room) - room
+        self._stamp = _extend(self._stamp, more, 0)
+        for acc in self.spec.accumulators:
+            self.columns[acc.name] = _extend(self.columns[acc.name], more, _INITIAL.get(acc.op, 0))
+        for key in self.keys:
+            self.keys[key] = _extend(self.keys[key], more, 0)
+        for grain in self.up:
+            self.up[grain] = _extend(self.up[grain], more, 0)
+        for joined in self.lookups.values():
+            joined.value = np.concatenate([joined.value, np.zeros(more, joined.value.dtype)])
+            joined.known = np.concatenate([joined.known, np.zeros(more, np.bool_)])
+
+
+def _scatter(acc: Accumulator, column: Ints, slots: Ints, amounts: Ints) -> None:
+    match acc.op:
+        case "count":
+            np.add.at(column, slots, 1)
+        case "sum":
+            np.add.at(column, slots, amounts)
+        case "min":
+            np.minimum.at(column, slots, amounts)
+        case "max":
+            np.maximum.at(column, slots, amounts)
+
+
+def _extend(array: Ints, more: int, fill: int) -> Ints:
+    return np.concatenate([array, np.full(more, fill, np.int64)])

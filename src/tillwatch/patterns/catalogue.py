@@ -1,0 +1,204 @@
+"""Reading patterns: the built-in catalogue, and YAML files and folders of a user's own. One file a pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+
+from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, parse_yaml, raise_problems, suggestion
+from tillwatch.errors import PatternError
+from tillwatch.patterns.expression import ExpressionError, parse
+from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
+from tillwatch.patterns.pattern import Pattern, locate
+
+_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when")
+_REQUIRED = ("id", "action", "per", "when")
+_CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
+
+
+def built_in() -> dict[str, str]:
+    """The catalogue: pattern id to the text of its file.
+
+    >>> sorted(built_in())
+    ['PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
+    """
+    files = [f for f in _CATALOGUE.iterdir() if f.name.endswith(".yaml") and f.name != "features.yaml"]
+    return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
+
+
+def built_in_features() -> dict[str, Feature]:
+    """The features that every pattern may use."""
+    text = (_CATALOGUE / "features.yaml").read_text("utf-8")
+    return read_features(parse_yaml(text, "features.yaml"), "features.yaml", text)
+
+
+def load_patterns(choices: Sequence[tuple[str, Path | None, Mapping[str, Decimal], str]]) -> list[Pattern]:
+    """The chosen patterns in order: (id or path as written, path when it is one, thresholds, place of the choice).
+
+    Raises PatternError for unknown ids, unreadable files, two patterns with one id, unknown thresholds.
+    """
+    patterns: list[Pattern] = []
+    for ref, path, thresholds, place in choices:
+        sources = _sources(ref, path, place)
+        if thresholds and len(sources) != 1:
+            raise PatternError(f"{place}: thresholds can be set for one pattern, '{ref}' has {len(sources)}")
+        patterns += [read_pattern(text, name, thresholds, place) for name, text in sources]
+    seen: dict[str, Pattern] = {}
+    for pattern in patterns:
+        if pattern.id in seen:
+            first = seen[pattern.id].file
+            raise PatternError(f"{pattern.file}: pattern id '{pattern.id}' is taken already by {first}")
+        seen[pattern.id] = pattern
+    return patterns
+
+
+def _sources(ref: str, path: Path | None, place: str) -> list[tuple[str, str]]:
+    if path is None:
+        catalogue = built_in()
+        if ref not in catalogue:
+            hint = suggestion(ref, sorted(catalogue))
+            raise PatternError(
+                f"{place}: '{ref}' is not a pattern of the catalogue; {hint}. A file of your own has a path: ./{ref}.yaml"
+            )
+        return [(f"{ref}.yaml", catalogue[ref])]
+    files = _files(path, ref, place)
+    return [(str(file), _read(file, place)) for file in files]
+
+
+def _files(path: Path, ref: str, place: str) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file())
+    if not files:
+        raise PatternError(f"{place}: the folder '{ref}' has no .yaml file")
+    return files
+
+
+def _read(file: Path, place: str) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise PatternError(f"{place}: cannot read the pattern file {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PatternError(f"{file}: not UTF-8 text") from None
+
+
+def read_pattern(text: str, name: str, thresholds: Mapping[str, Decimal] | None = None, place: str = "") -> Pattern:
+    """The pattern of one file's text. `thresholds` replace those of the file. Raises PatternError."""
+    root = parse_yaml(text, name)
+    if not isinstance(root, MapNode):
+        raise PatternError(f"{name}: a pattern is a mapping with {', '.join(_REQUIRED)}; found {root.shown()}")
+    _check_fields(root, name)
+    texts = {k: _text(root, k) for k in ("id", "action", "title", "why", "when") if k in root.items}
+    numbers = _thresholds(root, thresholds or {}, place)
+    features = read_features(root.items["features"], name, text) if "features" in root.items else {}
+    line = _first_line(root.items["when"], text)
+    try:
+        tree = parse(texts["when"], numbers)
+    except ExpressionError as error:
+        raise PatternError(f"{locate(name, line, texts['when'], error.start)}: {texts['id']}: {error}") from None
+    return Pattern(
+        texts["id"],
+        texts["action"],
+        texts.get("title", ""),
+        " ".join(texts.get("why", "").split()),
+        _per(root),
+        texts["when"].strip(),
+        numbers,
+        tree,
+        features,
+        name,
+        line,
+    )
+
+
+def _check_fields(root: MapNode, name: str) -> None:
+    problems = [
+        Problem(place, f"unknown field '{key}'; {suggestion(key, _FIELDS)}")
+        for key, place in root.keys.items()
+        if key not in _FIELDS
+    ]
+    missing = [k for k in _REQUIRED if k not in root.items]
+    if missing:
+        problems.append(Problem(root.place, f"the pattern lacks {', '.join(missing)}"))
+    raise_problems(problems, PatternError)
+
+
+def _text(root: MapNode, key: str) -> str:
+    node = root.items[key]
+    value = node.raw.strip() if isinstance(node, ScalarNode) else ""
+    if not value:
+        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected text")
+    return node.raw if key == "when" and isinstance(node, ScalarNode) else value
+
+
+def _per(root: MapNode) -> tuple[str, ...]:
+    node = root.items["per"]
+    plain = node.plain()
+    keys = plain if isinstance(plain, list) else [plain]
+    wrong = [k for k in keys if k not in TEXT_COLUMNS]
+    if wrong or not keys or len(set(map(str, keys))) != len(keys):
+        raise PatternError(
+            f"{node.place}: per: found {node.shown()} {plain!r}, expected one or more different keys of "
+            f"{', '.join(TEXT_COLUMNS)}"
+        )
+    return tuple(str(k) for k in keys)
+
+
+def _thresholds(root: MapNode, chosen: Mapping[str, Decimal], place: str) -> dict[str, Decimal]:
+    declared = root.items.get("thresholds", MapNode(root.place))
+    if not isinstance(declared, MapNode):
+        raise PatternError(f"{declared.place}: thresholds: found {declared.shown()}, expected names with numbers")
+    numbers: dict[str, Decimal] = {}
+    for key, node in declared.items.items():
+        value = node.plain()
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            raise PatternError(f"{node.place}: thresholds.{key}: found {node.shown()}, expected a number")
+        numbers[key] = Decimal(value)
+    for key, number in chosen.items():
+        if key not in numbers:
+            raise PatternError(
+                f"{place}: {_text(root, 'id')} has no threshold '{key}'; {suggestion(key, numbers)}"
+            )
+        numbers[key] = Decimal(number)
+    return numbers
+
+
+def read_features(node: Node, name: str, text: str = "") -> dict[str, Feature]:
+    """Features from a YAML mapping of names to SQL aggregates. Raises PatternError."""
+    if not isinstance(node, MapNode):
+        raise PatternError(f"{node.place}: features: found {node.shown()}, expected names with SQL aggregates")
+    found: dict[str, Feature] = {}
+    for key, item in node.items.items():
+        sql = item.plain()
+        if not isinstance(sql, str):
+            raise PatternError(f"{item.place}: features.{key}: found {item.shown()}, expected a SQL aggregate")
+        try:
+            found[key] = parse_feature(key, sql)
+        except ExpressionError as error:
+            line = _first_line(item, text) if text else item.place.line
+            raise PatternError(f"{locate(name, line, sql, error.start)}: features.{key}: {error}") from None
+    return found
+
+
+def declared_features(texts: Mapping[str, str], where: str) -> dict[str, Feature]:
+    """Features declared in the configuration, over the built-in ones. Raises PatternError."""
+    found = built_in_features()
+    for key, sql in texts.items():
+        try:
+            found[key] = parse_feature(key, sql)
+        except ExpressionError as error:
+            raise PatternError(f"{where}: features.{key}: {error}") from None
+    return found
+
+
+def _first_line(node: Node, text: str) -> int:
+    """The file's line on which the text of a value begins: a block scalar begins below its | or >."""
+    line = node.place.line
+    lines = text.splitlines()
+    header = lines[line - 1][node.place.column - 1 :].lstrip() if 0 < line <= len(lines) else ""
+    return line + 1 if header[:1] in ("|", ">") else line
+
+
