@@ -7,9 +7,11 @@ TillwatchError
     ├── SourceError    a source file cannot be read as it is
     ├── StoreError     a store did not do what was asked
     │   ├── ObjectExists    put-if-absent found the name taken
-    │   └── ObjectMissing   no object of that name
+    │   ├── ObjectMissing   no object of that name
+    │   └── ObjectConflict  the name is taken by other content
     ├── LogError       the landing zone is not a whole log: a gap, a wrong digest, other content
-    ├── StateError     the state store is not usable, or belongs to another pipeline
+    ├── StateError     the state store is not usable
+    │   └── StateConflict   it was made by another configuration, or moved on by another process
     ├── LeaseHeld      another instance of the same mechanism is at work
     └── PublishError   a detection file exists with other content
 """
@@ -53,12 +55,20 @@ class ObjectMissing(StoreError):
     """There is no object of that name."""
 
 
+class ObjectConflict(StoreError):
+    """The name is taken by other content: two writers disagree."""
+
+
 class LogError(RunError):
     """The landing zone is not a whole log."""
 
 
 class StateError(RunError):
-    """The state store is not usable, or belongs to another pipeline."""
+    """The state store is not usable."""
+
+
+class StateConflict(StateError):
+    """The state was made by another configuration, or moved on by another process."""
 
 
 class LeaseHeld(RunError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +90,11 @@ class Detection:
     evidence: dict[str, Any]
 
     @property
+    def identity(self) -> tuple[int, str, str]:
+        """What makes it this detection and no other: chunk, pattern, key (JSON)."""
+        return (self.chunk, self.pattern, json.dumps(dict(self.key), ensure_ascii=False))
+
+    @property
     def customer(self) -> str:
         """The customer, or the empty string when the pattern is not per customer."""
         return self.key.get("customer", "")
@@ -96,3 +103,13 @@ class Detection:
     def merchant(self) -> str:
         """The merchant, or the empty string when the pattern is not per merchant."""
         return self.key.get("merchant", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A later turn in a detection's life: it ceased to hold after the chunk, or holds again."""
+
+    chunk: int
+    pattern: str
+    key: Mapping[str, str]
+    holds: bool

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.engine import values
 from tillwatch.engine.members import Members
-from tillwatch.engine.order import OrderStatistic, last_rank, quantile_index
+from tillwatch.engine.order import KRule, OrderStatistic, last_rank, quantile_index
 from tillwatch.engine.table import Table
 from tillwatch.engine.values import Vector
 from tillwatch.patterns.expression import (
@@ -80,10 +81,10 @@ class Condition:
         elif isinstance(node, PercentRank):
             self.group_members(grain_of(node.over))
 
-    def _order(self, node: PercentRank | PercentileCont, rule: object) -> OrderStatistic:
+    def _order(self, node: PercentRank | PercentileCont, rule: KRule) -> OrderStatistic:
         use, over = self.plan.uses[str(node.x)], grain_of(node.over)
         dtype = np.float64 if use.kind == "float" else np.int64
-        order = OrderStatistic(rule, dtype, lambda group: self.population(use, over, group))  # type: ignore[arg-type]
+        order = OrderStatistic(rule, dtype, lambda group: self.population(use, over, group))
         self.group_members(over)
         self._watched.append((order, use, over))
         return order
@@ -227,7 +228,7 @@ def rank_against_number(node: Compare) -> Compare | None:
     return None
 
 
-def clause_parts(clause: Compare) -> tuple[PercentRank, str, object]:
+def clause_parts(clause: Compare) -> tuple[PercentRank, str, Decimal]:
     """The rank, the operator and the constant of what `rank_against_number` returned."""
     assert isinstance(clause.left, PercentRank) and isinstance(clause.right, Number)
     return clause.left, clause.op, clause.right.value

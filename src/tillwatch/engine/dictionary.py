@@ -57,7 +57,8 @@ class Dictionary:
         known = len(self._cleaned)
         if len(raw) and int(raw.max()) >= known:
             self._learn(texts, raw, known)
-        return self._cleaned[raw]
+        codes: Ints = self._cleaned[raw]
+        return codes
 
     def _learn(self, texts: pl.Series, raw: NDArray[np.uint32], known: int) -> None:
         new_codes, rows = np.unique(raw, return_index=True)

@@ -19,20 +19,10 @@ from tillwatch.engine.filters import Filters
 from tillwatch.engine.judge import Judge
 from tillwatch.engine.lookup import LookupData, LookupIndex
 from tillwatch.engine.table import Table, Touch
-from tillwatch.model import Detection
+from tillwatch.model import Detection, Turn
 from tillwatch.patterns.program import Grain, Program
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A later turn in a detection's life: it ceased to hold after the chunk, or holds again."""
-
-    chunk: int
-    pattern: str
-    key: Mapping[str, str]
-    holds: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +134,24 @@ class Fold:
         }
         self._dirty = {g: [] for g in self._dirty}
         return dirty
+
+    def load(self, grain: Grain, codes: Mapping[str, Ints], counters: Mapping[str, Ints]) -> None:
+        """Fills an empty table; keys are in slot order. Coarser tables must have been loaded before."""
+        table = self.tables[grain]
+        length = len(next(iter(counters.values())))
+        slots = table.slots_of(codes, length)
+        for key in grain:
+            table.keys[key][slots] = codes[key]
+        for name, values in counters.items():
+            table.columns[name][slots] = values
+        self._settle(table, slots)
+
+    def mark(self, pattern: str, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
+        """Notes that a pattern was detected for these keys, and whether it holds for them now."""
+        judge = next(j for j in self.judges if j.plan.pattern.id == pattern)
+        grain = judge.plan.per
+        codes = {c: np.array(self.decoder.dictionaries[c].codes(k[c] for k in keys), np.int64) for c in grain}
+        slots = self.tables[grain].slots_of(codes, len(keys))
+        judge.room(int(slots.max()) + 1)
+        judge.detected[slots] = True
+        judge.holding[slots] = np.array(holds, np.bool_)

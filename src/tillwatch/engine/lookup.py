@@ -36,12 +36,11 @@ class LookupIndex:
     def __init__(self, data: LookupData, dictionaries: Mapping[str, Dictionary]) -> None:
         self.spec = data.spec
         codes = {k: dictionaries[k].encode(data.frame[k]) for k in data.spec.grain}
-        first, *rest = data.spec.grain
-        self._maps = [HashSlots(2 * data.frame.height) for _ in rest]
-        slots = codes[first]
-        for column, hashed in zip(rest, self._maps, strict=True):
+        self._maps = [HashSlots(2 * data.frame.height) for _ in data.spec.grain]
+        slots = np.zeros(data.frame.height, np.int64)
+        for column, hashed in zip(data.spec.grain, self._maps, strict=True):
             slots = hashed.add(slots << 32 | codes[column])
-        size = int(slots.max()) + 1 if len(slots) else 0
+        size = self._maps[-1].size
         self._value: NDArray[Any] = np.zeros(size + 1, data.frame["value"].to_numpy().dtype)
         self._known = np.zeros(size + 1, np.bool_)
         self._value[slots], self._known[slots] = data.frame["value"].to_numpy(), True
@@ -53,9 +52,8 @@ class LookupIndex:
 
     def find(self, keys: Mapping[str, Ints]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The values of keys, and which are known."""
-        first, *rest = self.spec.grain
-        slots = keys[first]
-        for column, hashed in zip(rest, self._maps, strict=True):
+        slots = np.zeros(len(keys[self.spec.grain[0]]), np.int64)
+        for column, hashed in zip(self.spec.grain, self._maps, strict=True):
             slots = np.where(slots < 0, -1, hashed.find(slots << 32 | keys[column]))
-        slots = np.where(slots < len(self._known), slots, -1)  # -1 is the last place, never known
+        # A slot of -1 is the last place of the arrays, which is never known.
         return self._value[slots], self._known[slots]

@@ -49,7 +49,7 @@ class Table:
         self.up: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in parents}
         self.lookups: dict[str, Joined] = {name: Joined() for name in spec.lookups}
         self._stamp = np.zeros(0, np.int64)
-        self._maps = [HashSlots() for _ in spec.grain[1:]]
+        self._maps = [HashSlots() for _ in spec.grain]
         self._filters = filters
 
     @property
@@ -59,16 +59,10 @@ class Table:
 
     def slots_of(self, codes: Mapping[str, Ints], length: int) -> Ints:
         """The slot of each of `length` keys, given the codes of its columns; new keys get new slots."""
-        if not self.spec.grain:
-            self._grow(1)
-            return np.zeros(length, np.int64)
-        slots = codes[self.spec.grain[0]]
-        for column, hashed in zip(self.spec.grain[1:], self._maps, strict=True):
+        slots = np.zeros(length, np.int64)
+        for column, hashed in zip(self.spec.grain, self._maps, strict=True):
             slots = hashed.add(slots << 32 | codes[column])
-        if self._maps:
-            self._grow(self._maps[-1].size)
-        elif len(slots):
-            self._grow(int(slots.max()) + 1)
+        self._grow(self._maps[-1].size if self._maps else 1)
         return slots
 
     def locate(self, rows: Rows) -> Touch:

@@ -69,7 +69,8 @@ def _align(left: Vector, right: Vector, digits: int) -> tuple[ValueKind, Array, 
         return "float", as_float(left, digits), as_float(right, digits)
     if kinds == {"int", "decimal"}:
         unit = 10**digits
-        return "decimal", *(v.data * unit if v.kind == "int" else v.data for v in (left, right))
+        a, b = (v.data * unit if v.kind == "int" else v.data for v in (left, right))
+        return "decimal", a, b
     return left.kind, left.data, right.data
 
 

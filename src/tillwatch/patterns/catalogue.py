@@ -7,7 +7,7 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
-from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, parse_yaml, raise_problems, suggestion
+from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
 from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import ExpressionError, parse
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
@@ -123,7 +123,8 @@ def _check_fields(root: MapNode, name: str) -> None:
     missing = [k for k in _REQUIRED if k not in root.items]
     if missing:
         problems.append(Problem(root.place, f"the pattern lacks {', '.join(missing)}"))
-    raise_problems(problems, PatternError)
+    if problems:
+        raise error_of(problems, PatternError)
 
 
 def _text(root: MapNode, key: str) -> str:

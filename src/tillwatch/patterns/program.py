@@ -9,7 +9,6 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Literal
 
 from tillwatch.patterns.expression import (
@@ -147,7 +146,7 @@ def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
     """The keys by which the state of a pattern can be split: those common to every grain it reads."""
     grains = [per, *(u.grain for u in uses.values())]
     grains += [grain_of(n.over) for n in walk(tree) if isinstance(n, PercentRank | PercentileCont)]
-    return grain_of(tuple(reduce(set.intersection, (set(g) for g in grains))))
+    return tuple(key for key in per if all(key in g for g in grains))
 
 
 class Compiler:
@@ -272,26 +271,26 @@ class Compiler:
     ) -> str:
         table = self._table(grain)
         same = next(
-            (a for a in table.values() if (a.op, a.column, a.where) == (op, column, _bare(where))), None
+            (a for a in table.values() if (a.op, a.column, a.where) == (op, column, plain_filter(where))), None
         )
         if same:
             return same.name
         name = _free_name(_accumulator_name(op, column, where), table)
-        table[name] = Accumulator(name, op, column, _bare(where), child, counter)
+        table[name] = Accumulator(name, op, column, plain_filter(where), child, counter)
         return name
 
 
-def _bare(where: Expr | None) -> Expr | None:
+def plain_filter(where: Expr | None) -> Expr | None:
     """The filter without the places of its names, so that equal filters are equal."""
     match where:
         case Compare(op=op, left=Name(name=name), right=right):
             return Compare(op, Name(name), right)
         case And(left=left, right=right):
-            return And(_bare(left) or left, _bare(right) or right)
+            return And(plain_filter(left) or left, plain_filter(right) or right)
         case Or(left=left, right=right):
-            return Or(_bare(left) or left, _bare(right) or right)
+            return Or(plain_filter(left) or left, plain_filter(right) or right)
         case Not(x=x):
-            return Not(_bare(x) or x)
+            return Not(plain_filter(x) or x)
         case _:
             return where
 

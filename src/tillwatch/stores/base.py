@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from tillwatch.errors import ObjectExists, StoreError
+from tillwatch.errors import ObjectConflict, ObjectExists
 
 
 class Store(Protocol):
@@ -40,7 +40,7 @@ class Store(Protocol):
 def put_same(store: Store, name: str, data: bytes) -> bool:
     """Makes sure that the object is there with these bytes; returns whether this call created it.
 
-    Present with the same bytes is success (an earlier try got through). Raises StoreError when it is
+    Present with the same bytes is success (an earlier try got through). Raises ObjectConflict when it is
     there with other bytes: two writers disagree, and neither may win silently.
     """
     try:
@@ -48,7 +48,7 @@ def put_same(store: Store, name: str, data: bytes) -> bool:
     except ObjectExists:
         if store.get(name) == data:
             return False
-        raise StoreError(
+        raise ObjectConflict(
             f"{store.uri}/{name} exists already with other content; nothing was overwritten. "
             "Find out who wrote it before you go on."
         ) from None

@@ -1,0 +1,1 @@
+"""Mechanism Y: chunks in number order -> decode -> step -> commit -> publish."""

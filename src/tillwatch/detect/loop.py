@@ -1,0 +1,223 @@
+"""Mechanism Y: waits for chunks, folds them in number order, commits, publishes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+
+from tillwatch.clock import Clock
+from tillwatch.detect import quarantine, snapshot
+from tillwatch.detect.recovery import recover
+from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.lookup import LookupData
+from tillwatch.errors import LogError
+from tillwatch.landing import Landing
+from tillwatch.model import Chunk
+from tillwatch.patterns.program import Program
+from tillwatch.publish.files import publish
+from tillwatch.retry import Retry
+from tillwatch.state.base import ChunkResult, Commit, State
+from tillwatch.stores.base import Store, put_same
+
+BATCH_CHUNKS = 24
+BATCH_ROWS = 240_000
+SAVE_SECONDS = 1.0
+SAVE_CHUNKS = 128
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What detect works with. `columns` maps logical names to column names; times are in seconds."""
+
+    program: Program
+    fingerprint: str
+    meaning: str
+    columns: Mapping[str, str]
+    lookups: Sequence[LookupData] = ()
+    negative: bool = False
+    rows_per_file: int = 50
+    linger: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """Progress: chunks `first`…`last` were committed, so many rows were counted and quarantined."""
+
+    first: int
+    last: int
+    counted: int
+    quarantined: int
+    detections: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """How detect learns of new chunks: `hint` may be set at any time; `upstream_done` says no more will come."""
+
+    stop: threading.Event
+    hint: threading.Event = field(default_factory=threading.Event)
+    upstream_done: Callable[[], bool] = lambda: True
+
+
+class Detect:
+    """One run of Mechanism Y on one pipeline. The caller holds the lease."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        landing: Landing,
+        state: State,
+        detections: Store,
+        quarantined: Store,
+        clock: Clock,
+        retry: Retry,
+        on_progress: Callable[[Processed], None] = lambda _: None,
+    ) -> None:
+        self._setup = setup
+        self._landing, self._state = landing, state
+        self._detections, self._quarantined = detections, quarantined
+        self._clock, self._retry, self._on_progress = clock, retry, on_progress
+        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative)
+        self._fold = Fold(setup.program, self._decoder, setup.lookups)
+        self._next = self._saved = 0
+        self._saved_at = self._unplanned_since = clock.monotonic()
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="tillwatch-read")
+
+    def run(self, wake: Wake, *, once: bool) -> None:
+        """Works until stopped; with `once` until no chunk is left and none will come."""
+        self._start()
+        try:
+            while not wake.stop.is_set():
+                wake.hint.clear()
+                last_look = once and wake.upstream_done()  # asked before looking, so that nothing slips between
+                if self._work():
+                    continue
+                if last_look:
+                    self._check_gap()
+                    break
+                self._idle()
+                self._clock.wait(wake.hint, POLL_SECONDS)
+        finally:
+            self._readers.shutdown()
+        self._finish()
+
+    def _start(self) -> None:
+        setup = self._setup
+        tables = snapshot.shapes(setup.program)
+        cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
+        recover(self._fold, self._decoder, self._landing, self._state, cursor)
+        self._next, self._saved = cursor.chunk, cursor.tables
+        self._publish()
+
+    def _work(self) -> bool:
+        """Folds and commits the chunks that wait, up to a batch; says whether there were any."""
+        chunks = self._read()
+        if not chunks:
+            return False
+        commit = self._fold_batch(chunks)
+        self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
+        self._next = commit.last + 1
+        if commit.detections:
+            self._publish()
+        if self._next - self._saved >= SAVE_CHUNKS:
+            self._save()
+        self._on_progress(_progress(commit))
+        return True
+
+    def _read(self) -> list[Chunk]:
+        """The chunks that wait, in order, at most a batch of them."""
+        ready = 0
+        while ready < BATCH_CHUNKS and self._retry(lambda n=self._next + ready: self._landing.has(n)):  # type: ignore[misc]
+            ready += 1
+        columns = list(self._setup.columns.values())
+        numbers = range(self._next, self._next + ready)
+        read = self._readers.map(lambda n: self._retry(lambda: self._landing.read(n, columns)), numbers)
+        chunks: list[Chunk] = []
+        for chunk in read:
+            chunks.append(chunk)
+            if sum(c.info.rows for c in chunks) >= BATCH_ROWS:
+                break
+        return chunks
+
+    def _fold_batch(self, chunks: Sequence[Chunk]) -> Commit:
+        decoded = self._decoder.decode([c.frame for c in chunks])
+        results, outcomes = [], []
+        for chunk, rows in zip(chunks, decoded, strict=True):
+            self._set_aside(chunk, rows)
+            outcomes.append(self._fold.step(chunk.info.number, rows.rows))
+            reasons = quarantine.by_code(rows.rejects)
+            results.append(ChunkResult(chunk.info, len(rows.rows), reasons, self._clock.now()))
+        return _commit(results, outcomes)
+
+    def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:
+        """Quarantines a chunk's rejects before the commit that counts them."""
+        if decoded.rejects:
+            whole = self._retry(lambda: self._landing.read(chunk.info.number))
+            data = quarantine.render(whole, decoded.rejects)
+            self._retry(lambda: put_same(self._quarantined, quarantine.name(chunk.info.number), data))
+
+    def _idle(self) -> None:
+        """Nothing waits: publish what has lingered, save the tables."""
+        now = self._clock.monotonic()
+        if self._state.unplanned() == 0:
+            self._unplanned_since = now
+        elif now - self._unplanned_since >= self._setup.linger:
+            self._publish_rest()
+        if self._next > self._saved and now - self._saved_at >= SAVE_SECONDS:
+            self._save()
+
+    def _finish(self) -> None:
+        """The run ended: the last file may be short."""
+        self._publish_rest()
+        if self._next > self._saved:
+            self._save()
+
+    def _publish(self) -> None:
+        self._retry(lambda: publish(self._state, self._detections, self._clock.now))
+
+    def _publish_rest(self) -> None:
+        if self._state.unplanned():
+            self._retry(lambda: self._state.plan_rest(self._setup.rows_per_file))
+            self._publish()
+
+    def _save(self) -> None:
+        """Brings the tables of the state up to the cursor."""
+        rows = snapshot.dump(self._fold, self._fold.take_dirty())
+        self._retry(lambda: self._state.save_tables(rows, self._next))
+        self._saved, self._saved_at = self._next, self._clock.monotonic()
+
+    def _check_gap(self) -> None:
+        later = next(iter(self._landing.numbers(self._next)), None)
+        if later is not None and not self._landing.has(self._next):
+            raise LogError(
+                f"the landing zone has chunk {later} but not chunk {self._next}: a chunk was removed. "
+                "Bring it back; nothing after it can be judged."
+            )
+
+
+def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Commit:
+    return Commit(
+        tuple(results),
+        tuple(d for o in outcomes for d in o.detections),
+        tuple(t for o in outcomes for t in o.turns),
+    )
+
+
+def _progress(commit: Commit) -> Processed:
+    found: dict[str, int] = {}
+    for detection in commit.detections:
+        found[detection.pattern] = found.get(detection.pattern, 0) + 1
+    return Processed(
+        commit.first,
+        commit.last,
+        sum(r.counted for r in commit.results),
+        sum(sum(r.quarantined.values()) for r in commit.results),
+        found,
+    )
+
+

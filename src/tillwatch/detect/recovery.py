@@ -1,0 +1,59 @@
+"""After a restart: the tables as last saved, then the same step over the chunks since, up to the cursor.
+
+Nothing is committed here. The detections found on the way were committed before; they must come out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tillwatch.detect import snapshot
+from tillwatch.engine.decode import Decoder
+from tillwatch.engine.fold import Fold
+from tillwatch.errors import StateConflict
+from tillwatch.landing import Landing
+from tillwatch.state.base import Cursor, State, StoredDetection
+
+BATCH_CHUNKS = 24
+
+
+def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor: Cursor) -> None:
+    """Brings an empty fold to the state before `cursor.chunk`.
+
+    Raises StateConflict when the log does not give the detections that were committed.
+    """
+    if cursor.chunk == 0:
+        return
+    snapshot.restore(fold, [state.load_table(t.spec.name) for t in fold.tables.values()])
+    stored = list(state.detections())
+    _mark(fold, state, [s for s in stored if s.detection.chunk < cursor.tables], cursor.tables)
+    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk))
+    expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
+    if found != expected:
+        raise StateConflict(
+            f"folding chunks {cursor.tables} to {cursor.chunk - 1} again gives {len(found)} detections that differ from "
+            f"the {len(expected)} committed: the landing zone was changed. Run 'tillwatch audit' to see where."
+        )
+
+
+def refold(fold: Fold, decoder: Decoder, landing: Landing, numbers: range) -> list[tuple[int, str, str]]:
+    """Folds these chunks; returns the identities of the detections, in order."""
+    columns = list(decoder.columns.values())
+    found = []
+    for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
+        batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
+        decoded = decoder.decode([landing.read(n, columns).frame for n in batch])
+        for number, chunk in zip(batch, decoded, strict=True):
+            found += [d.identity for d in fold.step(number, chunk.rows).detections]
+    return found
+
+
+def _mark(fold: Fold, state: State, stored: Sequence[StoredDetection], before: int) -> None:
+    """Detections made before the tables were saved, each holding or not as it was then."""
+    holds = {s.seq: True for s in stored}
+    holds.update({seq: now for seq, _, now in state.turns(before) if seq in holds})
+    for pattern in {s.detection.pattern: None for s in stored}:
+        mine = [s for s in stored if s.detection.pattern == pattern]
+        fold.mark(pattern, [s.detection.key for s in mine], [holds[s.seq] for s in mine])
+
+

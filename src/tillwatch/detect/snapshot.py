@@ -1,0 +1,89 @@
+"""The fold's tables as rows of the state store, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tillwatch.engine.decode import Decoder
+from tillwatch.engine.fold import Fold
+from tillwatch.errors import StateError
+from tillwatch.patterns.features import Feature
+from tillwatch.patterns.program import Grain, Program, TableSpec, plain_filter
+from tillwatch.state.base import TableRows
+from tillwatch.state.tables import TableShape
+
+Ints = NDArray[np.int64]
+
+
+def shapes(program: Program) -> list[TableShape]:
+    """The tables that a state store keeps for a program."""
+    return [
+        TableShape(t.name, t.grain, tuple(a.name for a in t.accumulators), t.lookups, _view(t, program))
+        for t in program.tables
+    ]
+
+
+def _view(table: TableSpec, program: Program) -> dict[str, str]:
+    """The features that this table's counters give, as SQL, then its lookups."""
+    unit = 10**program.digits
+    shown: dict[str, str] = {}
+    for feature in program.features.values():
+        if (sql := _feature_sql(feature, table, unit)) is not None:
+            shown[feature.name] = sql
+    return shown | {name: f'"{name}"' for name in table.lookups}
+
+
+def _feature_sql(feature: Feature, table: TableSpec, unit: int) -> str | None:
+    kept = {(a.op, a.column, a.where): a.name for a in table.accumulators}
+    where = plain_filter(feature.where)
+    if feature.kind == "avg":
+        total, count = kept.get(("sum", feature.column, where)), kept.get(("count", None, where))
+        return f'CAST("{total}" AS REAL) / ("{count}" * {unit})' if total and count else None
+    name = kept.get((feature.kind, None if feature.kind == "count" else feature.column, where))
+    if name is None:
+        return None
+    return f'"{name}"' if feature.kind in ("count", "distinct") else f'"{name}" / {unit}.0'
+
+
+def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> list[TableRows]:
+    """The rows of these slots."""
+    return [_rows(fold, grain, slots) for grain, slots in dirty.items() if len(slots)]
+
+
+def _rows(fold: Fold, grain: Grain, slots: Ints) -> TableRows:
+    table = fold.tables[grain]
+    columns: dict[str, Sequence[object]] = {"id": slots.tolist()}
+    for key in grain:
+        columns[key] = fold.decoder.dictionaries[key].texts(table.keys[key][slots])
+    for name, column in table.columns.items():
+        columns[name] = column[slots].tolist()
+    for name, joined in table.lookups.items():
+        known = joined.known[slots].tolist()
+        columns[name] = [v if k else None for v, k in zip(joined.value[slots].tolist(), known, strict=True)]
+    return TableRows(table.spec.name, columns)
+
+
+def restore(fold: Fold, tables: Sequence[TableRows]) -> None:
+    """Fills a fold that has seen nothing with the rows of all tables."""
+    by_name = {t.name: t for t in tables}
+    order = sorted(fold.tables, key=len)  # coarser tables first: finer ones refer to their slots
+    for grain in order:
+        rows = by_name[fold.tables[grain].spec.name]
+        fold.load(grain, {k: _codes(fold.decoder, k, rows.columns[k]) for k in grain}, _counters(fold, grain, rows))
+
+
+def _codes(decoder: Decoder, key: str, texts: Sequence[str]) -> Ints:
+    return np.array(decoder.dictionaries[key].codes(texts), np.int64)
+
+
+def _counters(fold: Fold, grain: Grain, rows: TableRows) -> dict[str, Ints]:
+    ids = rows.columns["id"]
+    if list(ids) != list(range(len(ids))):
+        raise StateError(
+            f"the table {rows.name} of the state has gaps in its ids: it was changed by hand. "
+            "Remove the state; it is rebuilt from the landing zone."
+        )
+    return {name: np.array(rows.columns[name], np.int64) for name in fold.tables[grain].columns}

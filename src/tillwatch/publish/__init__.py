@@ -1,0 +1,1 @@
+"""The outbox: planned files of detections are written until they are there, each once."""

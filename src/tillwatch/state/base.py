@@ -1,0 +1,232 @@
+"""The port to a state store, and the frozen records that pass through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
+from tillwatch.state.tables import TableShape
+
+FileStatus = Literal["reading", "done", "refused", "changed", "broken", "duplicate"]
+Mechanism = Literal["ingest", "detect"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A source file in the ledger.
+
+    `status`: reading; done; refused (never read: unreadable or of the wrong shape); changed (after it was
+    taken); broken (ended early); duplicate (same content as an earlier file). `rows` landed so far, `digest` the
+    SHA-256 of the file once read to its end, `problem` what is wrong with it.
+    """
+
+    file: SourceFile
+    status: FileStatus
+    rows: int = 0
+    digest: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where detect stands: the next chunk, the next seq, the chunk the tables hold the state before."""
+
+    chunk: int
+    seq: int
+    tables: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What became of a chunk: rows counted, rows quarantined by reason code, when (ISO 8601)."""
+
+    info: ChunkInfo
+    counted: int
+    quarantined: Mapping[str, int]
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All that folding some chunks brought: `results` are of consecutive chunks, detections in order."""
+
+    results: tuple[ChunkResult, ...]
+    detections: tuple[Detection, ...]
+    turns: tuple[Turn, ...]
+
+    @property
+    def first(self) -> int:
+        """The first chunk."""
+        return self.results[0].info.number
+
+    @property
+    def last(self) -> int:
+        """The last chunk."""
+        return self.results[-1].info.number
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDetection:
+    """A detection as it was committed. `at` is its detectionTime, `file` the name it is planned for, if any."""
+
+    seq: int
+    detection: Detection
+    at: str
+    holds: bool
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """A file of the outbox: the detections `first`…`last` go into `name`."""
+
+    name: str
+    first: int
+    last: int
+    published_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """Rows of a table of running values: column name to values; `id` is the slot."""
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRecord:
+    """A chunk in the ledger; `counted` and `quarantined` are None until it is processed."""
+
+    number: int
+    file: int
+    first_row: int
+    rows: int
+    digest: str
+    counted: int | None
+    quarantined: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts over the ledger: chunks and rows landed, chunks processed, rows counted and quarantined."""
+
+    chunks: int
+    rows: int
+    processed: int
+    counted: int
+    quarantined: int
+
+
+class Ledger(Protocol):
+    """What ingest keeps. It may be behind the landing zone, never ahead of it."""
+
+    def files(self) -> list[FileRecord]:
+        """All files, by number."""
+        ...
+
+    def record_file(self, record: FileRecord) -> None:
+        """Notes a file, or what became of it."""
+        ...
+
+    def landed(self) -> int:
+        """The next chunk number that the ledger expects."""
+        ...
+
+    def record_landed(self, chunks: Sequence[ChunkInfo]) -> None:
+        """Notes landed chunks; noting one again changes nothing."""
+        ...
+
+
+class State(Ledger, Protocol):
+    """A state store. Every method that writes is one transaction, durable when it returns."""
+
+    def lease(self, mechanism: Mechanism) -> AbstractContextManager[None]:
+        """Holds the mechanism's lease while open, and lets go when the process dies. Raises LeaseHeld."""
+        ...
+
+    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
+        """Claims the state for a program, makes its tables, and says where detect stands.
+
+        `at` becomes YStartTime when this is the first start. Raises StateError when the state was made by a
+        program with another fingerprint; `meaning` is that program in words, to show the difference.
+        """
+        ...
+
+    def cursor(self) -> Cursor:
+        """Where detect stands; chunk 0, seq 1 before its first start."""
+        ...
+
+    def started_at(self) -> str | None:
+        """YStartTime."""
+        ...
+
+    def at_work(self, mechanism: Mechanism) -> bool:
+        """Whether an instance of the mechanism is at work now."""
+        ...
+
+    def commit(self, commit: Commit, rows_per_file: int) -> int:
+        """Stores results, detections (giving them seq), turns, the cursor, and plans full files.
+
+        Returns the next seq. Raises StateError when the cursor is not at the commit's first chunk.
+        """
+        ...
+
+    def plan_rest(self, rows_per_file: int) -> None:
+        """Plans the detections that are in no file yet, the last file with fewer rows."""
+        ...
+
+    def unplanned(self) -> int:
+        """How many detections are in no file yet."""
+        ...
+
+    def unpublished(self) -> list[FilePlan]:
+        """Planned files not marked as published, in order."""
+        ...
+
+    def mark_published(self, plan: FilePlan, at: str) -> None:
+        """Notes that the file is there."""
+        ...
+
+    def save_tables(self, tables: Sequence[TableRows], chunk: int) -> None:
+        """Replaces rows by id; the tables then hold the state before `chunk`."""
+        ...
+
+    def load_table(self, name: str) -> TableRows:
+        """All rows of a table, by id."""
+        ...
+
+    def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
+        """Detections by seq."""
+        ...
+
+    def turns(self, before: int) -> list[tuple[int, int, bool]]:
+        """(seq, chunk, holds) of turns at chunks below `before`, in order."""
+        ...
+
+    def files_planned(self) -> list[FilePlan]:
+        """All files of the outbox, in order."""
+        ...
+
+    def chunks(self) -> Iterator[ChunkRecord]:
+        """All chunks of the ledger, by number."""
+        ...
+
+    def quarantined(self) -> dict[str, int]:
+        """Rows quarantined by reason code."""
+        ...
+
+    def totals(self) -> Totals:
+        """Counts over all chunks."""
+        ...
+
+    def by_pattern(self) -> dict[str, int]:
+        """Detections by pattern."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the store."""
+        ...

@@ -1,0 +1,76 @@
+-- Every statement of the SQLite store, by name. Values are bound, never pasted in.
+
+-- name: get_meta
+SELECT value FROM meta WHERE key = ?;
+
+-- name: set_meta
+INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: files
+SELECT number, name, size, modified, status, rows, digest, problem FROM files ORDER BY number;
+
+-- name: put_file
+INSERT INTO files (number, name, size, modified, status, rows, digest, problem) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
+  name = excluded.name, size = excluded.size, modified = excluded.modified, status = excluded.status,
+  rows = excluded.rows, digest = excluded.digest, problem = excluded.problem;
+
+-- name: put_landed
+-- A chunk may have been processed before ingest notes it: what detect wrote stays.
+INSERT INTO chunks (number, file, first_row, rows, digest) VALUES (?, ?, ?, ?, ?) ON CONFLICT (number) DO NOTHING;
+
+-- name: put_processed
+INSERT INTO chunks (number, file, first_row, rows, digest, counted, quarantined, processed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
+  counted = excluded.counted, quarantined = excluded.quarantined, processed_at = excluded.processed_at;
+
+-- name: chunks
+SELECT number, file, first_row, rows, digest, counted, quarantined FROM chunks ORDER BY number;
+
+-- name: put_quarantine
+INSERT INTO quarantine (chunk, reason, rows) VALUES (?, ?, ?);
+
+-- name: quarantined
+SELECT reason, sum(rows) FROM quarantine GROUP BY reason ORDER BY reason;
+
+-- name: put_detection
+INSERT INTO detections (seq, chunk, pattern, action, customer, merchant, key, detected_at, holds, evidence)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?);
+
+-- name: detections
+SELECT seq, chunk, pattern, action, key, detected_at, holds, evidence, name
+FROM detections LEFT JOIN outbox ON seq BETWEEN first_seq AND last_seq
+AND first_seq = (SELECT max(first_seq) FROM outbox WHERE first_seq <= seq)
+WHERE seq BETWEEN ? AND ? ORDER BY seq;
+
+-- name: put_turn
+INSERT INTO turns (seq, chunk, holds) SELECT seq, ?, ? FROM detections WHERE pattern = ? AND key = ?;
+
+-- name: set_holds
+UPDATE detections SET holds = ? WHERE pattern = ? AND key = ?;
+
+-- name: turns
+SELECT seq, chunk, holds FROM turns WHERE chunk < ? ORDER BY chunk, seq;
+
+-- name: put_plan
+INSERT INTO outbox (first_seq, last_seq, name) VALUES (?, ?, ?);
+
+-- name: last_planned
+SELECT coalesce(max(last_seq), 0) FROM outbox;
+
+-- name: outbox
+SELECT name, first_seq, last_seq, published_at FROM outbox ORDER BY first_seq;
+
+-- name: unpublished
+SELECT name, first_seq, last_seq, published_at FROM outbox WHERE published_at IS NULL ORDER BY first_seq;
+
+-- name: set_published
+UPDATE outbox SET published_at = ? WHERE first_seq = ?;
+
+-- name: by_pattern
+SELECT pattern, count(*) FROM detections GROUP BY pattern;
+
+-- name: totals
+SELECT count(*), coalesce(sum(rows), 0), count(counted), coalesce(sum(counted), 0), coalesce(sum(quarantined), 0)
+FROM chunks;
