@@ -32,13 +32,15 @@ POLL_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What detect works with. `columns` maps logical names to column names; times are in seconds."""
+    """What detect works with. `columns` maps logical names to column names, `optional` ones may
+    be missing from the source; times are in seconds."""
 
     program: Program
     fingerprint: str
     meaning: str
     columns: Mapping[str, str]
     lookups: Sequence[LookupData] = ()
+    optional: frozenset[str] = frozenset()
     negative: bool = False
     rows_per_file: int = 50
     linger: float = 1.0
@@ -82,7 +84,7 @@ class Detect:
         self._landing, self._state = landing, state
         self._detections, self._quarantined = detections, quarantined
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
-        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative)
+        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._next = self._saved = 0
         self._saved_at = self._unplanned_since = clock.monotonic()
@@ -219,5 +221,3 @@ def _progress(commit: Commit) -> Processed:
         sum(sum(r.quarantined.values()) for r in commit.results),
         found,
     )
-
-

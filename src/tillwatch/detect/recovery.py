@@ -24,7 +24,7 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     """
     if cursor.chunk == 0:
         return
-    snapshot.restore(fold, [state.load_table(t.spec.name) for t in fold.tables.values()])
+    snapshot.restore(fold, [state.load_table(shape) for shape in snapshot.shapes(fold.program)])
     stored = list(state.detections())
     _mark(fold, state, [s for s in stored if s.detection.chunk < cursor.tables], cursor.tables)
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk))
@@ -55,5 +55,3 @@ def _mark(fold: Fold, state: State, stored: Sequence[StoredDetection], before: i
     for pattern in {s.detection.pattern: None for s in stored}:
         mine = [s for s in stored if s.detection.pattern == pattern]
         fold.mark(pattern, [s.detection.key for s in mine], [holds[s.seq] for s in mine])
-
-

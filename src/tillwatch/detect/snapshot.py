@@ -53,6 +53,12 @@ def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> list[TableRows]:
     return [_rows(fold, grain, slots) for grain, slots in dirty.items() if len(slots)]
 
 
+def whole_table(fold: Fold, name: str) -> TableRows:
+    """All rows of the table of that name."""
+    grain, table = next((g, t) for g, t in fold.tables.items() if t.spec.name == name)
+    return _rows(fold, grain, np.arange(table.size))
+
+
 def _rows(fold: Fold, grain: Grain, slots: Ints) -> TableRows:
     table = fold.tables[grain]
     columns: dict[str, Sequence[object]] = {"id": slots.tolist()}

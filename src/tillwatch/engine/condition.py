@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tillwatch.engine import values
 from tillwatch.engine.members import Members
-from tillwatch.engine.order import KRule, OrderStatistic, last_rank, quantile_index
+from tillwatch.engine.order import KRule, OrderStatistic, last_rank, quantile_fraction, quantile_index
 from tillwatch.engine.table import Table
 from tillwatch.engine.values import Vector
 from tillwatch.patterns.expression import (
@@ -75,8 +75,7 @@ class Condition:
             rule = last_rank(float(limit), strict=op in ("<", ">="))
             self.clauses[clause] = RankClause(rank, self._order(rank, rule), above=op in (">", ">="))
         elif isinstance(node, PercentileCont) and node not in self.quantiles:
-            p = float(node.p)
-            lower, upper = (self._order(node, quantile_index(p, upper=u)) for u in (False, True))
+            lower, upper = (self._order(node, quantile_index(node.p, upper=u)) for u in (False, True))
             self.quantiles[node] = Quantile(node, lower, upper)
         elif isinstance(node, PercentRank):
             self.group_members(grain_of(node.over))
@@ -191,9 +190,9 @@ class Condition:
         kind = self.plan.uses[str(bound.node.x)].kind
         a, b = (values.as_float(Vector(kind, v), self.digits) for v in (lower, upper))
         n = bound.lower.population[groups]
-        place = float(bound.node.p) * (n - 1)
-        with np.errstate(invalid="ignore"):
-            return Vector("float", a + (b - a) * (place - np.floor(place)), n == 0)
+        between = quantile_fraction(bound.node.p, n)
+        with np.errstate(invalid="ignore"):  # an empty population: -inf on both sides, and unknown
+            return Vector("float", np.where(between > 0, a + (b - a) * between, a), n == 0)
 
     def percent_rank(self, node: PercentRank, slots: Ints) -> Vector:
         """SQL's percent_rank of each slot within its group."""

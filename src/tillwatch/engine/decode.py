@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 AMOUNT_PRECISION = 15
 """Digits of a scaled amount: with four fraction digits, amounts are below 100,000,000,000."""
 
+_UNMAPPED = "-"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WIDE = Context(prec=60, Emax=10**9, Emin=-(10**9))
 
@@ -60,12 +61,14 @@ class Decoded:
 class Decoder:
     """Decodes chunks with one set of dictionaries, so that codes mean the same in all of them.
 
-    `columns` maps logical names to column names; `digits` are the fraction digits kept of amounts.
+    `columns` maps logical names to column names; those in `optional` may be missing from a frame, and are then not
+    mapped in it. `digits` are the fraction digits kept of amounts.
     """
 
     columns: Mapping[str, str]
     digits: int = 4
     negative: bool = False
+    optional: frozenset[str] = frozenset()
     dictionaries: dict[str, Dictionary] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +96,7 @@ class Decoder:
         exprs = [
             pl.col(self.columns[c]).cast(pl.String).fill_null("").alias(c)
             if self.columns[c] in have
-            else pl.lit("").alias(c)
+            else pl.lit(_UNMAPPED if c in self.optional else "").alias(c)
             for c in wanted
         ]
         marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]
@@ -109,9 +112,7 @@ class Decoder:
             inner = bare.str.slice(1).str.head(-1).str.strip_chars()
             scaled = scaled.scatter(
                 missing.arg_true(),
-                self._parse(
-                    quoted.to_frame("q").select(pl.when(pl.col("q")).then(inner).otherwise(bare)).to_series()
-                ),
+                self._parse(quoted.to_frame("q").select(pl.when(pl.col("q")).then(inner).otherwise(bare)).to_series()),
             )
         numeric = scaled.is_not_null().to_numpy()
         return scaled.fill_null(0).to_numpy(), numeric
@@ -125,9 +126,7 @@ class Decoder:
         for row in np.flatnonzero(amount == 0).tolist():  # -0.00001 is below zero, though it rounds to 0
             text = texts[row]
             below[row] = (
-                "-" in text
-                and _NUMBER.fullmatch(bare := clean(text).strip()) is not None
-                and Decimal(bare) < 0
+                "-" in text and _NUMBER.fullmatch(bare := clean(text).strip()) is not None and Decimal(bare) < 0
             )
         return below
 

@@ -42,8 +42,7 @@ class Fold:
         filters = Filters(decoder.dictionaries, program.digits)
         grains = [t.grain for t in program.tables]
         self.tables: dict[Grain, Table] = {
-            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), filters)
-            for t in program.tables
+            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), filters) for t in program.tables
         }
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
@@ -101,9 +100,7 @@ class Fold:
             judge.detected[first] = True
             detections += self._detections(judge, first, chunk)
             for slots, holds in ((again, True), (verdict.fallen, False)):
-                turns += [
-                    Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, slots)
-                ]
+                turns += [Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, slots)]
         return Outcome(tuple(detections), tuple(sorted(turns, key=lambda t: (t.pattern, *t.key.values()))))
 
     def _detections(self, judge: Judge, slots: Ints, chunk: int) -> list[Detection]:
@@ -112,9 +109,7 @@ class Fold:
         pattern = judge.plan.pattern
         reasons = evidence(judge.condition, slots, chunk)
         keys = self.keys(judge.plan.per, slots)
-        found = [
-            Detection(chunk, pattern.id, pattern.action, k, e) for k, e in zip(keys, reasons, strict=True)
-        ]
+        found = [Detection(chunk, pattern.id, pattern.action, k, e) for k, e in zip(keys, reasons, strict=True)]
         return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
 
     def keys(self, grain: Grain, slots: Ints) -> list[dict[str, str]]:
@@ -122,16 +117,12 @@ class Fold:
         table = self.tables[grain]
         columns = [self.decoder.dictionaries[k].texts(table.keys[k][slots]) for k in grain]
         return (
-            [dict(zip(grain, key, strict=True)) for key in zip(*columns, strict=True)]
-            if grain
-            else [{}] * len(slots)
+            [dict(zip(grain, key, strict=True)) for key in zip(*columns, strict=True)] if grain else [{}] * len(slots)
         )
 
     def take_dirty(self) -> dict[Grain, Ints]:
         """The slots touched since this was last asked, by grain."""
-        dirty = {
-            g: np.unique(np.concatenate(s)) if s else np.zeros(0, np.int64) for g, s in self._dirty.items()
-        }
+        dirty = {g: np.unique(np.concatenate(s)) if s else np.zeros(0, np.int64) for g, s in self._dirty.items()}
         self._dirty = {g: [] for g in self._dirty}
         return dirty
 

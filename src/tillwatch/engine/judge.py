@@ -113,9 +113,7 @@ class Judge:
             self._scope(grain_of(bound.rank.over)).items.append(bound.order.at)
         elif isinstance(tree, PercentileCont):
             quantile = self.condition.quantiles[tree]
-            self._scope(grain_of(tree.over)).items.append(
-                lambda g: summary(self.condition.quantile(quantile, g))
-            )
+            self._scope(grain_of(tree.over)).items.append(lambda g: summary(self.condition.quantile(quantile, g)))
         elif isinstance(tree, PercentRank):
             self._scope(grain_of(tree.over)).always = True
         else:

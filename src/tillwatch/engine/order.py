@@ -8,6 +8,8 @@ of a member moves the two counts. Only when k is no longer among the equal ones 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -48,14 +50,26 @@ def last_rank(p: float, strict: bool) -> KRule:
     return rule
 
 
-def quantile_index(p: float, upper: bool) -> KRule:
-    """The index of the member below (or above) the interpolated quantile: floor (ceiling) of p * (n - 1)."""
-    rounding = np.ceil if upper else np.floor
+def quantile_index(p: Decimal, *, upper: bool) -> KRule:
+    """The index of the member at or below (or above) the place of a quantile, p * (n - 1), exactly.
+
+    >>> quantile_index(Decimal("0.07"), upper=True)(np.array([0, 1, 101, 102])).tolist()
+    [-1, 0, 7, 8]
+    """
+    ratio = Fraction(p)
 
     def rule(n: Ints) -> Ints:
-        return np.where(n > 0, rounding(p * (n - 1)), -1).astype(np.int64)
+        place = ratio.numerator * (n - 1)
+        index = -(-place // ratio.denominator) if upper else place // ratio.denominator
+        return np.where(n > 0, index, -1)
 
     return rule
+
+
+def quantile_fraction(p: Decimal, n: Ints) -> NDArray[np.float64]:
+    """How far the place of a quantile is from the member below it towards the one above, 0 to below 1."""
+    ratio = Fraction(p)
+    return (ratio.numerator * (n - 1) % ratio.denominator) / np.float64(ratio.denominator)
 
 
 class OrderStatistic:

@@ -160,9 +160,7 @@ def _thresholds(root: MapNode, chosen: Mapping[str, Decimal], place: str) -> dic
         numbers[key] = Decimal(value)
     for key, number in chosen.items():
         if key not in numbers:
-            raise PatternError(
-                f"{place}: {_text(root, 'id')} has no threshold '{key}'; {suggestion(key, numbers)}"
-            )
+            raise PatternError(f"{place}: {_text(root, 'id')} has no threshold '{key}'; {suggestion(key, numbers)}")
         numbers[key] = Decimal(number)
     return numbers
 
@@ -201,5 +199,3 @@ def _first_line(node: Node, text: str) -> int:
     lines = text.splitlines()
     header = lines[line - 1][node.place.column - 1 :].lstrip() if 0 < line <= len(lines) else ""
     return line + 1 if header[:1] in ("|", ">") else line
-
-

@@ -283,9 +283,7 @@ def _window(node: exp.Expr, sub: Sub, thresholds: dict[str, Decimal]) -> Expr:
         if not isinstance(p, Number) or not 0 <= p.value <= 1:
             raise ExpressionError("percentile_cont(p, x): p must be a number from 0 to 1", start)
         return PercentileCont(p.value, _ranked([inner.expression], inner, sub), over, start)
-    raise ExpressionError(
-        f"'{inner.sql()}' cannot be used with OVER; percent_rank and percentile_cont can", start
-    )
+    raise ExpressionError(f"'{inner.sql()}' cannot be used with OVER; percent_rank and percentile_cont can", start)
 
 
 def _ranked(arguments: list[exp.Expr], node: exp.Expr, sub: Sub) -> Name:
@@ -307,9 +305,7 @@ def _over(node: exp.Expr) -> tuple[str, ...]:
 
 def _bare_rank(node: exp.Expr, _: Sub, __: dict[str, Decimal]) -> Expr:
     name = "percent_rank(x)" if isinstance(node, exp.PercentRank) else "percentile_cont(p, x)"
-    raise ExpressionError(
-        f"{name} needs OVER and the key to rank among, such as {name} OVER merchant", place(node)
-    )
+    raise ExpressionError(f"{name} needs OVER and the key to rank among, such as {name} OVER merchant", place(node))
 
 
 _RULES: dict[type[exp.Expr], Rule] = {
@@ -384,9 +380,7 @@ def show(tree: Expr) -> str:
         case Compare() | Arithmetic():
             return f"{_wrap(tree.left)} {tree.op} {_wrap(tree.right)}"
         case And():
-            return " and ".join(
-                f"({show(p)})" if isinstance(p, Or) else show(p) for p in (tree.left, tree.right)
-            )
+            return " and ".join(f"({show(p)})" if isinstance(p, Or) else show(p) for p in (tree.left, tree.right))
         case Or():
             return f"{show(tree.left)} or {show(tree.right)}"
         case Not():
@@ -400,9 +394,7 @@ def show(tree: Expr) -> str:
 
 
 def _wrap(tree: Expr) -> str:
-    return (
-        f"({show(tree)})" if isinstance(tree, Compare | Arithmetic | And | Or | Not | IsNull) else show(tree)
-    )
+    return f"({show(tree)})" if isinstance(tree, Compare | Arithmetic | And | Or | Not | IsNull) else show(tree)
 
 
 def _keys(over: tuple[str, ...]) -> str:

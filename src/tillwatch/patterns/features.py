@@ -92,9 +92,7 @@ def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
 def _column(node: exp.Expr, allowed: tuple[str, ...], what: str) -> str:
     if isinstance(node, exp.Column) and not node.args.get("table") and node.name in allowed:
         return node.name
-    raise ExpressionError(
-        f"{what} takes one of the columns {', '.join(allowed)}; found '{node.sql()}'", place(node)
-    )
+    raise ExpressionError(f"{what} takes one of the columns {', '.join(allowed)}; found '{node.sql()}'", place(node))
 
 
 def _check_filter(where: Expr) -> None:

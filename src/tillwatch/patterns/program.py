@@ -152,9 +152,7 @@ def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
 class Compiler:
     """Resolves patterns one by one and collects the tables they need."""
 
-    def __init__(
-        self, features: Mapping[str, Feature], lookups: Mapping[str, LookupSpec], digits: int
-    ) -> None:
+    def __init__(self, features: Mapping[str, Feature], lookups: Mapping[str, LookupSpec], digits: int) -> None:
         self.features = features
         self.lookups = lookups
         self.digits = digits
@@ -215,9 +213,7 @@ class Compiler:
                 name.start,
             )
         if name.qualifier is not None and (name.qualifier,) != spec.grain:
-            raise ExpressionError(
-                f"the lookup is written '{name.name}', without '{name.qualifier}.'", name.start
-            )
+            raise ExpressionError(f"the lookup is written '{name.name}', without '{name.qualifier}.'", name.start)
         self._table(spec.grain)
         if spec.name not in self.joined.setdefault(spec.grain, []):
             self.joined[spec.grain].append(spec.name)
@@ -239,9 +235,7 @@ class Compiler:
                 node.start,
             )
         if x.grain != per:
-            raise ExpressionError(
-                f"{what} ranks a value per {', '.join(per)}; '{x.label}' is not", node.start
-            )
+            raise ExpressionError(f"{what} ranks a value per {', '.join(per)}; '{x.label}' is not", node.start)
         self._table(grain_of(node.over))
 
     def _table(self, grain: Grain) -> dict[str, Accumulator]:
@@ -270,9 +264,7 @@ class Compiler:
         counter: str = "",
     ) -> str:
         table = self._table(grain)
-        same = next(
-            (a for a in table.values() if (a.op, a.column, a.where) == (op, column, plain_filter(where))), None
-        )
+        same = next((a for a in table.values() if (a.op, a.column, a.where) == (op, column, plain_filter(where))), None)
         if same:
             return same.name
         name = _free_name(_accumulator_name(op, column, where), table)
@@ -329,9 +321,7 @@ def _kind(tree: Expr, uses: Mapping[str, Use]) -> ValueKind:
                 _expect(part, uses, condition=False)
             return "float"
         case Text():
-            raise ExpressionError(
-                f"text such as {show(tree)} can be used in a feature's filter, not in 'when'"
-            )
+            raise ExpressionError(f"text such as {show(tree)} can be used in a feature's filter, not in 'when'")
         case Name():
             return uses[str(tree)].kind
         case PercentRank() | PercentileCont():

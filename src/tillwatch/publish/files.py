@@ -47,5 +47,3 @@ def _put(store: Store, plan: FilePlan, data: bytes) -> None:
             "or set detections to a new place."
         )
     put_same(store, plan.name, data)
-
-

@@ -195,8 +195,12 @@ class State(Ledger, Protocol):
         """Replaces rows by id; the tables then hold the state before `chunk`."""
         ...
 
-    def load_table(self, name: str) -> TableRows:
+    def load_table(self, shape: TableShape) -> TableRows:
         """All rows of a table, by id."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """While open, reads see the state as it was at the first one, whatever is committed meanwhile."""
         ...
 
     def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:

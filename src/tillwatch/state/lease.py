@@ -55,8 +55,7 @@ def _lock(connection: sqlite3.Connection, path: Path, mechanism: Mechanism) -> N
             raise StateError(f"cannot lock {path}: {error}") from None
         who = holder.read_text("utf-8") if holder.exists() else "another process"
         raise LeaseHeld(
-            f"{mechanism} is at work on this pipeline already: {who} holds {path}. "
-            "Stop that one first, or let it work."
+            f"{mechanism} is at work on this pipeline already: {who} holds {path}. Stop that one first, or let it work."
         ) from None
     try:
         holder.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")

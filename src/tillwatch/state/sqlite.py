@@ -180,12 +180,20 @@ class SqliteState:
                 self._db.executemany(upsert_sql(self._shapes[table.name]), rows)
             self._set_meta("tables", str(chunk))
 
-    def load_table(self, name: str) -> TableRows:
-        columns = self._shapes[name].columns
+    def load_table(self, shape: TableShape) -> TableRows:
         with self._clear_errors():
-            rows = self._db.execute(select_sql(self._shapes[name])).fetchall()
-        values = zip(*rows, strict=True) if rows else [()] * len(columns)
-        return TableRows(name, dict(zip(columns, values, strict=True)))
+            rows = self._db.execute(select_sql(shape)).fetchall()
+        values = zip(*rows, strict=True) if rows else [()] * len(shape.columns)
+        return TableRows(shape.name, dict(zip(shape.columns, values, strict=True)))
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._clear_errors():
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
         for row in self._rows("detections", (first, last if last is not None else 2**62)):

@@ -1,0 +1,226 @@
+"""The proof from the files: the log is whole, every row is accounted for, every detection is in one file, and the
+state is what a fresh fold of the log gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tillwatch.detect import quarantine, snapshot
+from tillwatch.engine.decode import Decoder
+from tillwatch.engine.fold import Fold
+from tillwatch.errors import LogError, StoreError
+from tillwatch.model import Chunk, ChunkInfo, Detection
+from tillwatch.pipeline import Pipeline
+from tillwatch.publish.files import render
+from tillwatch.state.base import ChunkRecord, Cursor, State, StoredDetection, TableRows
+
+BATCH_CHUNKS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing proved or not. `text` says what was looked at; `problems` what was found wrong."""
+
+    name: str
+    text: str
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found wrong."""
+        return not self.problems
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one reading of the log gives."""
+
+    rows: int = 0
+    counted: int = 0
+    quarantined: int = 0
+    log: list[str] = field(default_factory=list)
+    accounts: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
+    detections: list[Detection] = field(default_factory=list)
+
+
+def audit(pipeline: Pipeline, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Check]:
+    """Proves a pipeline from its files, check by check. `on_progress` hears chunks read and chunks in all.
+
+    It may run beside X and Y: it looks at one snapshot of the state. Raises StateError when there is none.
+    """
+    with pipeline.opened(readonly=True) as state, state.snapshot():
+        cursor, stored = state.cursor(), list(state.detections())
+        numbers = list(pipeline.landing.numbers())
+        yield _numbers(numbers, cursor)
+        found = _Reading(pipeline, state, cursor, on_progress).findings(numbers)
+        yield Check("digests", f"{len(numbers)} chunks, {found.rows:,} rows, as their digests say", tuple(found.log))
+        text = f"{found.rows:,} landed up to chunk {cursor.chunk} = {found.counted:,} counted + {found.quarantined:,} quarantined"
+        yield Check("rows", text, tuple(found.accounts))
+        yield _sequence(stored)
+        yield _files(pipeline, state, stored)
+        yield _fresh(found, stored)
+        yield Check("state", f"tables equal a fresh fold of chunks 0 to {cursor.tables - 1}", tuple(found.tables))
+
+
+def _numbers(numbers: Sequence[int], cursor: Cursor) -> Check:
+    missing = sorted(set(range(max([cursor.chunk, *(n + 1 for n in numbers)]))) - set(numbers))
+    problems = tuple(f"chunk {n} is not in the landing zone" for n in missing)
+    return Check("chunks", f"numbers 0 to {len(numbers) - 1} without a gap" if numbers else "none landed", problems)
+
+
+class _Reading:
+    """One pass over the log: digests, rows, and the fold."""
+
+    def __init__(
+        self, pipeline: Pipeline, state: State, cursor: Cursor, on_progress: Callable[[int, int], None] | None
+    ) -> None:
+        setup = pipeline.setup
+        self._pipeline, self._state, self._cursor = pipeline, state, cursor
+        self._progress = on_progress or (lambda done, total: None)
+        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
+        self._fold = Fold(setup.program, self._decoder, setup.lookups)
+        self._ledger = {c.number: c for c in state.chunks()}
+        self._quarantine = pipeline.store(pipeline.settings.quarantine)
+        self._before: ChunkInfo | None = None
+        self._found = Findings()
+
+    def findings(self, numbers: Sequence[int]) -> Findings:
+        """Reads all chunks. The fold stops being compared where a chunk is missing or damaged."""
+        self._compare_tables(0)
+        batch: list[Chunk] = []
+        for done, number in enumerate(numbers, 1):
+            chunk = self._read(number)
+            if chunk is not None:
+                batch.append(chunk)
+            full = len(batch) == BATCH_CHUNKS or number + 1 in (self._cursor.tables, self._cursor.chunk)
+            if batch and (full or done == len(numbers)):
+                self._take(batch)
+                batch = []
+                self._compare_tables(number + 1)
+            self._progress(done, len(numbers))
+        return self._found
+
+    def _read(self, number: int) -> Chunk | None:
+        try:
+            chunk = self._pipeline.landing.read(number)
+        except (LogError, StoreError) as error:
+            self._found.log.append(str(error))
+            return None
+        self._found.log += _wrong_info(chunk, self._before, self._ledger.get(number))
+        self._before = chunk.info
+        if number >= self._cursor.chunk:
+            return None
+        return chunk
+
+    def _take(self, batch: Sequence[Chunk]) -> None:
+        decoded = self._decoder.decode([c.frame for c in batch])
+        for chunk, rows in zip(batch, decoded, strict=True):
+            number = chunk.info.number
+            counted, wrong = len(rows.rows), len(rows.rejects)
+            self._found.rows += chunk.frame.height
+            self._found.counted += counted
+            self._found.quarantined += wrong
+            self._account(number, chunk.frame.height, counted, wrong)
+            if wrong:
+                self._set_aside(number, quarantine.render(chunk, rows.rejects))
+            self._found.detections += self._fold.step(number, rows.rows).detections
+
+    def _account(self, number: int, rows: int, counted: int, wrong: int) -> None:
+        record = self._ledger.get(number)
+        noted = (record.rows, record.counted, record.quarantined) if record else None
+        if noted != (rows, counted, wrong):
+            self._found.accounts.append(
+                f"chunk {number} has {rows} rows, {counted} valid and {wrong} not; the state says {noted}"
+            )
+
+    def _set_aside(self, number: int, expected: bytes) -> None:
+        name = quarantine.name(number)
+        if not self._quarantine.has(name):
+            self._found.accounts.append(f"the quarantine has no {name} for the rejected rows of chunk {number}")
+        elif self._quarantine.get(name) != expected:
+            self._found.accounts.append(f"the quarantine's {name} is not what chunk {number} gives")
+
+    def _compare_tables(self, reached: int) -> None:
+        if reached != self._cursor.tables or self._cursor.chunk == 0:
+            return
+        for shape in snapshot.shapes(self._pipeline.setup.program):
+            kept = self._state.load_table(shape)
+            fresh = snapshot.whole_table(self._fold, shape.name)
+            self._found.tables += _different(kept, fresh)
+
+
+def _wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | None) -> list[str]:
+    info, problems = chunk.info, []
+    if info.rows != chunk.frame.height:
+        problems.append(f"chunk {info.number} says {info.rows} rows and has {chunk.frame.height}")
+    if before and before.file == info.file and info.first_row != before.first_row + before.rows:
+        problems.append(
+            f"chunk {info.number} begins at row {info.first_row}, expected {before.first_row + before.rows}"
+        )
+    if record and record.digest != info.digest:
+        problems.append(
+            f"chunk {info.number} is not the one that was landed: digest {info.digest}, noted {record.digest}"
+        )
+    return problems
+
+
+def _sequence(stored: Sequence[StoredDetection]) -> Check:
+    problems = [f"seq {s.seq} where {n} is expected" for n, s in enumerate(stored, 1) if s.seq != n][:1]
+    keys = [(s.detection.pattern, s.detection.identity[2]) for s in stored]
+    problems += (
+        [f"{p} is detected twice for {k}" for p, k in keys if keys.count((p, k)) > 1]
+        if len(set(keys)) < len(keys)
+        else []
+    )
+    return Check("seq", f"1 to {len(stored)} without a gap, each (pattern, key) once", tuple(problems))
+
+
+def _files(pipeline: Pipeline, state: State, stored: Sequence[StoredDetection]) -> Check:
+    """Every detection in exactly one file, whole, and no file that nobody planned."""
+    store, plans = pipeline.store(pipeline.settings.detections.uri), state.files_planned()
+    problems, covered = [], 0
+    for plan in plans:
+        if plan.first != covered + 1:
+            problems.append(f"{plan.name} begins at seq {plan.first}, expected {covered + 1}")
+        covered = plan.last
+        if store.has(plan.name):
+            if store.get(plan.name) != render(state.started_at() or "", stored[plan.first - 1 : plan.last]):
+                problems.append(
+                    f"{plan.name} does not hold detections {plan.first} to {plan.last} as the state has them"
+                )
+        elif plan.published_at:
+            problems.append(f"{plan.name} was published at {plan.published_at} and is not there")
+    planned = {p.name for p in plans}
+    newer = f"detections-{covered:012d}" if state.at_work("detect") else "~"
+    problems += [f"{n} is in no plan" for n in store.list("detections-") if n not in planned and n < newer]
+    waiting = len(stored) - sum(p.last - p.first + 1 for p in plans if p.published_at)
+    return Check(
+        "files", f"{len(plans)} files, every detection in exactly one; {waiting} still to be published", tuple(problems)
+    )
+
+
+def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> Check:
+    fresh, kept = [d.identity for d in found.detections], [s.detection.identity for s in stored]
+    problems = [f"the log gives {d}, the state has no such detection" for d in fresh if d not in set(kept)]
+    problems += [f"the state has {d}, the log does not give it" for d in kept if d not in set(fresh)]
+    if not problems and fresh != kept:
+        problems.append("the detections are in another order than the log gives them")
+    if not problems:
+        pairs = zip(found.detections, stored, strict=True)
+        problems += [
+            f"seq {s.seq} has other evidence than the log gives" for d, s in pairs if d.evidence != s.detection.evidence
+        ]
+    return Check("detections", f"{len(kept)} equal a fresh fold of the log, evidence included", tuple(problems))
+
+
+def _different(kept: TableRows, fresh: TableRows) -> list[str]:
+    if len(kept.columns["id"]) != len(fresh.columns["id"]):
+        return [f"{kept.name} has {len(kept.columns['id'])} rows, a fresh fold {len(fresh.columns['id'])}"]
+    return [
+        f"{kept.name}.{column}, id {n}: state has {a}, a fresh fold {b}"
+        for column, values in kept.columns.items()
+        for n, (a, b) in enumerate(zip(values, fresh.columns[column], strict=True))
+        if a != b
+    ]

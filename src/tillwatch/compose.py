@@ -1,0 +1,120 @@
+"""From settings to what the mechanisms work with: the program, its lookups, its columns, its meaning in words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from tillwatch.config import Settings
+from tillwatch.detect.lookups import LookupSource, lookup_source, read_lookup
+from tillwatch.detect.loop import Setup
+from tillwatch.engine.lookup import LookupData
+from tillwatch.errors import ConfigError, PatternError
+from tillwatch.patterns.catalogue import declared_features, load_patterns
+from tillwatch.patterns.expression import show
+from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.program import Compiler, Program
+
+ALWAYS = ("customer", "merchant", "amount")
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A configuration understood: nothing has been read but pattern files.
+
+    `columns` maps the logical names that detect reads to column names; `required` those that every source file
+    must have; `optional` are default ones that a source may lack.
+    """
+
+    settings: Settings
+    program: Program
+    lookups: tuple[LookupSource, ...]
+    columns: Mapping[str, str]
+    required: Mapping[str, str]
+    optional: frozenset[str]
+
+
+def compose(settings: Settings) -> Composed:
+    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
+    sources = tuple(_lookup(name, settings) for name in settings.lookups)
+    choices = [(p.ref, p.path, _numbers(p.thresholds), p.where) for p in settings.patterns]
+    patterns = load_patterns(choices)
+    features = declared_features(settings.features, settings.where("features"))
+    clash = sorted(set(features) & {s.name for s in sources})
+    if clash:
+        raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
+    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits)
+    program = compiler.program(patterns)
+    mapped = {n: c for n in (*TEXT_COLUMNS, "amount", "time") if (c := getattr(settings.columns, n))}
+    _check_mapped(program, mapped, settings)
+    needed = {*ALWAYS, *settings.columns.explicit, *program.columns}
+    return Composed(
+        settings,
+        program,
+        sources,
+        {n: c for n, c in mapped.items() if n != "time"},
+        {n: c for n, c in mapped.items() if n in needed},
+        frozenset(n for n in mapped if n not in needed),
+    )
+
+
+def _numbers(thresholds: Mapping[str, int | Decimal]) -> dict[str, Decimal]:
+    return {name: Decimal(value) for name, value in thresholds.items()}
+
+
+def _lookup(name: str, settings: Settings) -> LookupSource:
+    lookup = settings.lookups[name]
+    if "://" in lookup.uri:
+        raise ConfigError(f"{settings.where('lookups', name)}: lookups are read from local files in this version")
+    try:
+        return lookup_source(name, Path(lookup.uri), lookup.on, lookup.value)
+    except ConfigError as error:
+        raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
+
+
+def _check_mapped(program: Program, mapped: Mapping[str, str], settings: Settings) -> None:
+    missing = sorted(program.columns - set(mapped))
+    if missing:
+        raise PatternError(
+            f"{settings.where('columns')}: the patterns need the column {', '.join(missing)}, which is set to null"
+        )
+
+
+def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
+    """Everything that detections depend on besides the log, a line each. Equal texts give equal detections."""
+    settings, program = composed.settings, composed.program
+    lines = [
+        f"columns: {', '.join(f'{n}={c}' for n, c in sorted(composed.columns.items()))}",
+        f"amounts: {settings.amounts.digits} fraction digits, negative {settings.amounts.negative}",
+    ]
+    for source, data in zip(composed.lookups, lookups, strict=True):
+        on = ", ".join(f"{k}={c}" for k, c in source.on.items())
+        lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}, content {data.digest}")
+    for plan in program.plans:
+        p = plan.pattern
+        lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}: {show(plan.tree)}")
+        named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None}
+        features = {**program.features, **p.features}
+        lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
+    return "\n".join(lines)
+
+
+def setup(composed: Composed) -> Setup:
+    """What detect works with; reads the lookups. Raises SourceError."""
+    settings = composed.settings
+    lookups = [read_lookup(source, settings.amounts.digits) for source in composed.lookups]
+    text = meaning(composed, lookups)
+    return Setup(
+        composed.program,
+        hashlib.sha256(text.encode()).hexdigest(),
+        text,
+        composed.columns,
+        lookups,
+        composed.optional,
+        settings.amounts.negative,
+        settings.detections.rows,
+        settings.detections.linger,
+    )

@@ -1,0 +1,30 @@
+"""Configuration: `tillwatch.yaml`, `--set` and the environment become frozen Settings.
+
+Nothing else in tillwatch reads any of the three. `tillwatch.config.yaml` reads other YAML files with places.
+"""
+
+from tillwatch.config.loader import load
+from tillwatch.config.secrets import masked
+from tillwatch.config.settings import (
+    Amounts,
+    Columns,
+    Detections,
+    Landing,
+    Lookup,
+    PatternChoice,
+    Settings,
+    Source,
+)
+
+__all__ = [
+    "Amounts",
+    "Columns",
+    "Detections",
+    "Landing",
+    "Lookup",
+    "PatternChoice",
+    "Settings",
+    "Source",
+    "load",
+    "masked",
+]

@@ -1,0 +1,184 @@
+"""The kinds of single values in the configuration: what each accepts, and in which words that is said.
+
+The same words stand in error texts ("found 'ten', expected a whole number from 1 to 1000000") and in the
+generated reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from tillwatch.config.environment import Replaced
+from tillwatch.config.yaml import plain_scalar
+
+DAY = 86_400
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NOT_DELIMITERS = "\"'\r\n\0"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A marker for `Annotated`: `read` turns a value into the kept one, or raises ValueError.
+
+    A ValueError without a text means "expected `words`"; its text, which must not quote the value, replaces
+    that.
+    """
+
+    words: str
+    read: Callable[[Any], Any]
+    is_text: bool = False
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validated)
+
+    def _validated(self, value: object) -> Any:
+        if isinstance(value, Replaced):  # the environment has texts only
+            value = str(value) if self.is_text else plain_scalar(value)
+        try:
+            return self.read(value)
+        except ValueError as error:
+            text = str(error) or f"expected {self.words}"
+            raise PydanticCustomError("unexpected", "{text}", {"text": text}) from None
+
+
+def whole(low: int, high: int | None = None) -> Kind:
+    """A whole number in a range, both ends included."""
+
+    def read(value: object) -> int:
+        if type(value) is not int or value < low or (high is not None and value > high):
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number from {low}" + (" up" if high is None else f" to {high}"), read)
+
+
+def one_of(*words: str) -> Kind:
+    """One of a few words."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError
+        return value
+
+    return Kind(f"one of {', '.join(words)}", read)
+
+
+def text(words: str) -> Kind:
+    """A text that is not blank and holds no NUL."""
+    return Kind(words, _text, is_text=True)
+
+
+def optional_text(words: str) -> Kind:
+    """As `text`, or null."""
+    return Kind(f"{words}, or null for none", _optional_text, is_text=True)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, int | Decimal):
+        _refuse("expected a text; put it in quotes")
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _number(value: object) -> int | Decimal:
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    if type(value) is not int:
+        raise ValueError
+    return value
+
+
+def _seconds(value: object) -> float:
+    """Seconds from `500ms`, `1s`, `2m` or a plain number of seconds."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        seconds = Decimal(match[1]) * _SECONDS[match[2]]
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        seconds = Decimal(value)
+    else:
+        raise ValueError
+    if not (seconds.is_finite() and 0 <= seconds <= DAY):
+        raise ValueError
+    return float(seconds)
+
+
+def _delimiter(value: object) -> str:
+    if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in _NOT_DELIMITERS:
+        raise ValueError
+    return value
+
+
+def _timezone(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):  # unknown; a path or other nonsense; a folder of zones
+        raise ValueError from None
+    return value
+
+
+def _state(value: object) -> str:
+    """The path of the SQLite file, as `sqlite:///PATH` or PATH says it."""
+    uri = _text(value)
+    scheme, slashes, rest = uri.partition("://")
+    if slashes and scheme.lower().startswith("postgres"):
+        _refuse(f"PostgreSQL is not in this version; expected {STATE.words}")
+    if slashes and (scheme.lower() != "sqlite" or not rest.startswith("/") or "?" in rest):
+        raise ValueError
+    path = rest[1:] if slashes else uri
+    if not path.strip() or path.endswith("/") or path == ":memory:":
+        raise ValueError
+    return path
+
+
+def _engine(value: object) -> str:
+    if value == "spark":
+        _refuse("the Spark engine is not in this version; expected embedded")
+    if value != "embedded":
+        raise ValueError
+    return "embedded"
+
+
+FLAG = Kind("true or false", _flag)
+NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
+NUMBER = Kind("a number", _number)
+SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
+DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
+TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
+PLACE = text("a path or URI")
+COLUMN = text("a column name")
+OPTIONAL_COLUMN = optional_text("a column name")
+AGGREGATE = text("an SQL aggregate such as sum(amount)")
+STATE = Kind("the path of a file, or sqlite:///PATH", _state, is_text=True)
+ENGINE = Kind("embedded", _engine)

@@ -1,0 +1,50 @@
+"""What looks like a secret, how it is refused in a file, and how it is kept out of what people see."""
+
+from __future__ import annotations
+
+import re
+
+_SECRET_WORDS = (
+    r"(?:password|passwd|passphrase|pwd|secret|credentials?|token"
+    r"|(?:api|access|account|private|secret|shared|session)[_-]?key)"
+)
+_SECRET_KEY = re.compile(rf"{_SECRET_WORDS}$", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"((?:^|[?&;])\s*[\w-]*(?:{_SECRET_WORDS}|\bsig|signature)=)([^&;\s]+)", re.IGNORECASE)
+_IN_USERINFO = re.compile(r"(://[^:@/\s]*:)(.+)@", re.DOTALL)
+_USERINFO_FROM_ENVIRONMENT = re.compile(r"://[^:@/\s]*:(?:\$\{\w+\})+@")
+_ENVIRONMENT = re.compile(r"(?<!\$)\$\{\w+\}")
+
+
+def masked(text: str) -> str:
+    """The text with passwords, keys and signatures in it replaced by ***.
+
+    >>> masked("postgresql://till:hunter2@db/x?sslpassword=hunter3")
+    'postgresql://till:***@db/x?sslpassword=***'
+    """
+    return _IN_QUERY.sub(r"\1***", _IN_USERINFO.sub(r"\1***@", text))
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether a key's name says that its value is a secret, as `password` or `dbAccessKey` do."""
+    return _SECRET_KEY.search(key) is not None
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether a text speaks of a secret at all: then it is not shown."""
+    return re.search(_SECRET_WORDS, text, re.IGNORECASE) is not None
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text as written in a file has a password or key in it that is not taken from `${…}`.
+
+    >>> holds_secret("postgresql://till:hunter2@db/x"), holds_secret("postgresql://till:${PASSWORD}@db/x")
+    (True, False)
+    """
+    if _IN_USERINFO.search(text) and not _USERINFO_FROM_ENVIRONMENT.search(text):
+        return True
+    return any(_ENVIRONMENT.sub("", match[2]) for match in _IN_QUERY.finditer(text))
+
+
+def all_from_environment(text: str) -> bool:
+    """Whether a text as written is made of `${…}` only."""
+    return not _ENVIRONMENT.sub("", text).strip()

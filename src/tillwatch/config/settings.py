@@ -1,0 +1,191 @@
+"""What can be configured, and the only place where defaults are.
+
+Every class is one mapping of `tillwatch.yaml`, every field one key. The reference page is made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
+
+from tillwatch.config import kinds
+
+Place = Annotated[str, kinds.PLACE]
+Column = Annotated[str, kinds.COLUMN]
+OptionalColumn = Annotated[str | None, kinds.OPTIONAL_COLUMN]
+Seconds = Annotated[float, kinds.SECONDS]
+Name = Annotated[str, kinds.NAME]
+Aggregate = Annotated[str, kinds.AGGREGATE]
+Number = Annotated[int | Decimal, kinds.NUMBER]
+
+
+class Section(BaseModel):
+    """A mapping: its keys are known, and it does not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Section):
+    """Where transactions come from. A plain path or URI is short for `uri` alone."""
+
+    uri: Place = Field(description="A file, or a folder of files, of transactions.")
+    rows: Annotated[int, kinds.whole(1, 1_000_000)] = Field(
+        default=10_000, description="Rows per chunk. The last chunk of a file may have fewer."
+    )
+    every: Seconds = Field(default=1.0, description="Pace: one chunk in this time; 0 is as fast as possible.")
+    format: Annotated[Literal["auto", "csv", "jsonl", "parquet"], kinds.one_of("auto", "csv", "jsonl", "parquet")] = (
+        Field(default="auto", description="Format of the files; `auto` goes by the file's name.")
+    )
+    delimiter: Annotated[str, kinds.DELIMITER] = Field(
+        default=",", description="What separates the values of a CSV line."
+    )
+
+
+class Columns(Section):
+    """Which source column holds what. What is given here goes over the defaults, the rest stays.
+
+    A column named here must be in the source; a default column that the source lacks is not mapped.
+    """
+
+    time: OptionalColumn = Field(default="step", description="Time of the transaction; null for none.")
+    customer: Column = Field(default="customer", description="Who pays.")
+    merchant: Column = Field(default="merchant", description="Who is paid.")
+    gender: OptionalColumn = Field(default="gender", description="Gender of the customer; null for none.")
+    category: OptionalColumn = Field(default="category", description="What was bought; null for none.")
+    amount: Column = Field(default="amount", description="How much was paid, a decimal number.")
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        """The keys that were given, such as {"customer"}; the others are defaults."""
+        return frozenset(self.model_fields_set)
+
+    @model_validator(mode="after")
+    def _needed_columns_differ(self) -> Self:
+        if len({self.customer, self.merchant, self.amount}) < 3:
+            raise PydanticCustomError("rule", "customer, merchant and amount must be three different columns")
+        return self
+
+
+class Amounts(Section):
+    """Which amounts are valid, and how exactly they are kept."""
+
+    digits: Annotated[int, kinds.whole(0, 6)] = Field(
+        default=4, description="Fraction digits that are kept exactly; more are rounded, half to even."
+    )
+    negative: Annotated[bool, kinds.FLAG] = Field(
+        default=False, description="Whether a negative amount is valid; if not, its row is quarantined."
+    )
+
+
+class Lookup(Section):
+    """A reference table, aggregated per key and then joined. A plain path or URI is short for `uri` alone."""
+
+    uri: Place = Field(description="The file of the table.")
+    on: Mapping[Annotated[str, kinds.one_of("customer", "merchant")], Column] = Field(
+        default={"customer": "Source", "merchant": "Target"},
+        min_length=1,
+        description="Key to the table's column that holds it: `customer`, `merchant` or both.",
+    )
+    value: Aggregate = Field(
+        default="avg(Weight)", description="SQL aggregate over all rows of a key; its value is joined."
+    )
+
+
+class Landing(Section):
+    """The landing zone: the log of chunks. A plain path or URI is short for `uri` alone."""
+
+    uri: Place = Field(default="./tillwatch-data/landing", description="Folder of the landed chunks.")
+    format: Annotated[Literal["parquet", "csv"], kinds.one_of("parquet", "csv")] = Field(
+        default="parquet", description="Format of a landed chunk."
+    )
+
+
+class Detections(Section):
+    """What was found, as CSV files. A plain path or URI is short for `uri` alone."""
+
+    uri: Place = Field(default="./tillwatch-data/detections", description="Folder of the detection files.")
+    rows: Annotated[int, kinds.whole(1)] = Field(default=50, description="Detections per file.")
+    linger: Seconds = Field(
+        default=1.0,
+        description="How long a file waits for more detections, when no chunk is waiting, before it is "
+        "published with fewer.",
+    )
+    timezone: Annotated[str, kinds.TIMEZONE] = Field(
+        default="Asia/Kolkata", description="Time zone of the times in the files."
+    )
+
+
+class PatternChoice(Section):
+    """One entry of `patterns`: an id, a YAML file or a folder of them, with thresholds of one's own."""
+
+    ref: Annotated[str, kinds.text("a pattern id, a YAML file or a folder")] = Field(
+        description="The id of a built-in pattern, or the path of a YAML file or of a folder of them."
+    )
+    thresholds: Mapping[Annotated[str, kinds.text("a threshold's name")], Number] = Field(
+        default={}, description="Threshold name to number; those not named keep the pattern's value."
+    )
+    where: str = Field(default="", description="The place of the entry, file:line:column.")
+    places: Mapping[str, str] = Field(default={}, description="Threshold name to its place.")
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder, when `ref` is one and not an id: it has a slash or ends in .yaml or .yml."""
+        is_path = "/" in self.ref or "\\" in self.ref or self.ref.endswith((".yaml", ".yml"))
+        return Path(self.ref) if is_path else None
+
+
+def _not_empty(patterns: tuple[PatternChoice, ...]) -> tuple[PatternChoice, ...]:
+    if not patterns:
+        raise PydanticCustomError("rule", "at least one pattern is needed; without the key it is the three built in")
+    return patterns
+
+
+class Settings(Section):
+    """The whole configuration. Made by `load`, local places are absolute paths; `state` is a path alone."""
+
+    source: Source = Field(description="Where transactions come from.")
+    columns: Columns = Field(default=Columns(), description="Which source column holds what.")
+    amounts: Amounts = Field(default=Amounts(), description="Which amounts are valid, and how exactly they are kept.")
+    lookups: Mapping[Name, Lookup] = Field(
+        default={}, description="Reference tables by name; patterns use the name, such as `importance`."
+    )
+    features: Mapping[Name, Aggregate] = Field(
+        default={}, description="More features than the patterns bring: name to SQL aggregate."
+    )
+    landing: Landing = Field(default=Landing(), description="The landing zone: the log of chunks.")
+    quarantine: Place = Field(
+        default="./tillwatch-data/quarantine", description="Folder of the rows that were not valid."
+    )
+    state: Annotated[str, kinds.STATE] = Field(
+        default="./tillwatch-data/state.db", description="The SQLite file of what must survive a crash."
+    )
+    detections: Detections = Field(default=Detections(), description="Where and how detections are published.")
+    engine: Annotated[Literal["embedded"], kinds.ENGINE] = Field(
+        default="embedded", description="What runs the detection: `embedded` is this process."
+    )
+    patterns: Annotated[tuple[PatternChoice, ...], AfterValidator(_not_empty)] = Field(
+        default=tuple(PatternChoice(ref=ref) for ref in ("PatId1", "PatId2", "PatId3")),
+        description="What to look for: pattern ids, YAML files or folders, in the order of their detections.",
+    )
+    _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def where(self, *path: str) -> str:
+        """The place, file:line:column, of the value at `path`, such as `where("features", "big")`.
+
+        For a default it is the place of the mapping it would be in; without a file it is the dotted path.
+        """
+        for length in range(len(path), -1, -1):
+            if place := self._places.get(".".join(path[:length])):
+                return place
+        return ".".join(path)
+
+    def with_places(self, places: Mapping[str, str]) -> Self:
+        """The same settings that know the places of their values, by dotted path."""
+        copy = self.model_copy()
+        copy._places = dict(places)
+        return copy

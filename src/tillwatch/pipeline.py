@@ -1,0 +1,246 @@
+"""A configured pipeline: X lands, Y detects, both at once or each on its own.
+
+source ─► ingest ─► landing zone ─► decode ─► step ─► commit ─► publish ─► detections
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tillwatch.clock import Clock, SystemClock
+from tillwatch.compose import Composed, compose, setup
+from tillwatch.config import Settings, load
+from tillwatch.detect.loop import Detect, Processed, Setup, Wake
+from tillwatch.errors import SourceError
+from tillwatch.ingest import IngestSettings, ingest
+from tillwatch.landing import Landing
+from tillwatch.retry import Retry
+from tillwatch.state import open_state
+from tillwatch.state.base import State, StoredDetection
+from tillwatch.stores import open_store
+from tillwatch.stores.base import Store
+
+PATIENCE_ONCE = 10.0
+"""Seconds for which a run that works off what is there tries again what a store refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Progress of ingest: a chunk of so many rows is in the landing zone."""
+
+    chunk: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know: a file set aside, a store tried again."""
+
+    text: str
+
+
+Event = Landed | Processed | Notice
+Observer = Callable[[Event], None]
+
+
+def ignore(_: Event) -> None:
+    """The observer that does nothing."""
+
+
+class Pipeline:
+    """A pipeline as one configuration describes it. Opening it reads no data and writes nothing.
+
+    >>> Pipeline.open("no-such.yaml")  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    tillwatch.errors.ConfigError: …
+    """
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock(settings.detections.timezone)
+        self.composed: Composed = compose(settings)
+
+    @classmethod
+    def open(cls, path: str | Path = "tillwatch.yaml", overrides: Sequence[str] = ()) -> Pipeline:
+        """The pipeline of a configuration file; `overrides` are `KEY=VALUE`, as for `--set`.
+
+        Raises ConfigError with every mistake and its place.
+        """
+        return cls(load(Path(path), overrides))
+
+    @cached_property
+    def landing(self) -> Landing:
+        """The landing zone."""
+        return Landing(self.store(self.settings.landing.uri), self.settings.landing.format)
+
+    def store(self, uri: str) -> Store:
+        """The store at a configured place."""
+        return open_store(uri)
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What detect works with; the lookups are read the first time."""
+        return setup(self.composed)
+
+    def run(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
+        """Ingest and detect together, until stopped; with `once` until what is there is worked off.
+
+        Raises SourceError when source files were set aside, after everything else is done.
+        """
+        stop = stop or threading.Event()
+        hint, landed_all = threading.Event(), threading.Event()
+
+        def landing(event: Event) -> None:
+            hint.set()
+            observer(event)
+
+        def upstream() -> None:
+            try:
+                self.ingest(once=once, stop=stop, observer=landing)
+            finally:
+                landed_all.set()
+                hint.set()
+
+        wake = Wake(stop, hint, landed_all.is_set)
+        _together(stop, upstream, lambda: self._detect(wake, once=once, observer=observer))
+
+    def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
+        """Mechanism X: lands the source. Raises LeaseHeld, and SourceError when source files were set aside."""
+        stop = stop or threading.Event()
+        with self.opened() as state, state.lease("ingest"):
+            result = ingest(
+                self._ingest_settings(),
+                self.landing,
+                state,
+                self.clock,
+                stop,
+                once,
+                lambda event: observer(event),
+                self._retry(stop, observer, once=once),
+            )
+        if once and result.problems:
+            raise SourceError("\n".join(result.problems))
+
+    def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
+        """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
+        wake = Wake(stop or threading.Event())
+        with _watched(self.settings.landing.uri, wake):
+            self._detect(wake, once=once, observer=observer)
+
+    def _detect(self, wake: Wake, *, once: bool, observer: Observer) -> None:
+        with self.opened() as state, state.lease("detect"):
+            Detect(
+                self.setup,
+                self.landing,
+                state,
+                self.store(self.settings.detections.uri),
+                self.store(self.settings.quarantine),
+                self.clock,
+                self._retry(wake.stop, observer, once=once),
+                observer,
+            ).run(wake, once=once)
+
+    def detections(self) -> pl.DataFrame:
+        """All detections so far, in `seq` order, as a Polars DataFrame (Arrow: `.to_arrow()`, `.to_pandas()`).
+
+        Columns: seq, chunk (Int64), patternId, ActionType, customerName, MerchantId, detectionTime, file (null until
+        planned), holds (Boolean: whether the condition is true now), evidence (JSON text).
+        """
+        with self.opened(readonly=True) as state:
+            return as_frame(list(state.detections()))
+
+    def _ingest_settings(self) -> IngestSettings:
+        source = self.settings.source
+        return IngestSettings(
+            Path(source.uri),
+            source.rows,
+            source.every,
+            source.format,
+            source.delimiter,
+            dict(self.composed.required),
+        )
+
+    def _retry(self, stop: threading.Event, observer: Observer, *, once: bool) -> Retry:
+        return Retry(self.clock, stop, lambda text: observer(Notice(text)), PATIENCE_ONCE if once else None)
+
+    @contextmanager
+    def opened(self, *, readonly: bool = False) -> Iterator[State]:
+        """A connection to the state, closed at the end. Raises StateError."""
+        state = open_state(self.settings.state, readonly=readonly)
+        try:
+            yield state
+        finally:
+            state.close()
+
+
+def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:
+    """Detections as a table, one row each."""
+    import json
+
+    columns: dict[str, Any] = {
+        "seq": pl.Series([s.seq for s in stored], dtype=pl.Int64),
+        "chunk": pl.Series([s.detection.chunk for s in stored], dtype=pl.Int64),
+        "patternId": pl.Series([s.detection.pattern for s in stored], dtype=pl.String),
+        "ActionType": pl.Series([s.detection.action for s in stored], dtype=pl.String),
+        "customerName": pl.Series([s.detection.customer for s in stored], dtype=pl.String),
+        "MerchantId": pl.Series([s.detection.merchant for s in stored], dtype=pl.String),
+        "detectionTime": pl.Series([s.at for s in stored], dtype=pl.String),
+        "file": pl.Series([s.file for s in stored], dtype=pl.String),
+        "holds": pl.Series([s.holds for s in stored], dtype=pl.Boolean),
+        "evidence": pl.Series([json.dumps(s.detection.evidence, ensure_ascii=False) for s in stored], dtype=pl.String),
+    }
+    return pl.DataFrame(columns)
+
+
+def _together(stop: threading.Event, *works: Callable[[], None]) -> None:
+    """Runs works side by side; when one fails with something else than a set-aside file, the others stop."""
+    errors: list[BaseException] = []
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            errors.append(error)
+            if not isinstance(error, SourceError):
+                stop.set()
+
+    threads = [threading.Thread(target=guarded, args=(w,), name="tillwatch") for w in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.1)
+    if errors:
+        raise min(errors, key=lambda e: isinstance(e, SourceError))
+
+
+@contextmanager
+def _watched(uri: str, wake: Wake) -> Iterator[None]:
+    """File-system events in the landing zone as a hint that something has landed; polling is the truth."""
+    from watchfiles import watch
+
+    folder = Path(uri)
+    over = threading.Event()
+
+    def listen() -> None:
+        for _ in watch(folder, stop_event=over, debounce=5, step=5, rust_timeout=500, recursive=False):
+            wake.hint.set()
+
+    if not folder.is_dir():
+        yield
+        return
+    thread = threading.Thread(target=listen, name="tillwatch-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""For tests: stores that fail on purpose, suites that every adapter passes, oracles."""
