@@ -56,7 +56,7 @@ def audit(pipeline: Pipeline, on_progress: Callable[[int, int], None] | None = N
         yield _numbers(numbers, cursor)
         found = _Reading(pipeline, state, cursor, on_progress).findings(numbers)
         yield Check("digests", f"{len(numbers)} chunks, {found.rows:,} rows, as their digests say", tuple(found.log))
-        text = f"{found.rows:,} landed up to chunk {cursor.chunk} = {found.counted:,} counted + {found.quarantined:,} quarantined"
+        text = f"{found.rows:,} landed = {found.counted:,} counted + {found.quarantined:,} quarantined"
         yield Check("rows", text, tuple(found.accounts))
         yield _sequence(stored)
         yield _files(pipeline, state, stored)

@@ -48,8 +48,10 @@ _DAMAGED = "It was damaged or changed after it was landed: bring it back from a 
 class Landing:
     """The log: immutable chunks numbered from 0 without a gap.
 
-    `format` says how chunks are written; chunks of both formats are read. Safe with many threads and
-    processes, save that one number put in two formats at the same instant is told by `numbers` only.
+    `format` says how chunks are written; chunks of both formats are read. Any number may read. Of many that put
+    one number as Parquet exactly one wins. Beyond that the log needs one writer at a time, by the lease of ingest:
+    two that put one number in two formats at the same instant both succeed, which `numbers` reports; and two that
+    put the same rows as CSV with other metadata can both succeed, and the later metadata then counts.
 
     >>> from tillwatch.testing.stores import MemoryStore
     >>> landing = Landing(MemoryStore())

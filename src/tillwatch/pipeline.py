@@ -117,7 +117,7 @@ class Pipeline:
         stop = stop or threading.Event()
         with self.opened() as state, state.lease("ingest"):
             result = ingest(
-                self._ingest_settings(),
+                self.ingest_settings(),
                 self.landing,
                 state,
                 self.clock,
@@ -157,7 +157,8 @@ class Pipeline:
         with self.opened(readonly=True) as state:
             return as_frame(list(state.detections()))
 
-    def _ingest_settings(self) -> IngestSettings:
+    def ingest_settings(self) -> IngestSettings:
+        """What ingest works with."""
         source = self.settings.source
         return IngestSettings(
             Path(source.uri),

@@ -205,9 +205,7 @@ def test_a_file_where_a_folder_is_needed_is_reported(tmp_path: Path) -> None:
         lambda: store.put("file/object", b""),
         lambda: store.put("file/deep/object", b""),
     ):
-        with pytest.raises(
-            StoreError, match=rf"{tmp_path}/file.* a file is where a folder is needed"
-        ) as caught:
+        with pytest.raises(StoreError, match=rf"{tmp_path}/file.* a file is where a folder is needed") as caught:
             refused()
         assert not isinstance(caught.value, ObjectExists)
 
@@ -336,9 +334,7 @@ def test_an_empty_place_is_refused() -> None:
 def test_a_fault_strikes_once_where_it_should() -> None:
     """A fault hits the nth matching call only, before it or after it took effect."""
     inner = MemoryStore()
-    store = FaultyStore(
-        inner, Fault(name="*.b", nth=2), Fault("get", when="after"), Fault("list"), Fault("has")
-    )
+    store = FaultyStore(inner, Fault(name="*.b", nth=2), Fault("get", when="after"), Fault("list"), Fault("has"))
     store.put("1.b", b"")
     store.put("1.a", b"")
     with pytest.raises(StoreError, match=r"memory:/2\.b: fault on purpose, before put number 2"):

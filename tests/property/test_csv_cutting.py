@@ -114,7 +114,7 @@ SNIPPETS = (
     [b"\xc3\xa9", b"\xc3", b"\xa9", b"\xed\xa0\x80", b'","', b'"\n"', b"\n\n", b"a,b,c\n", b'"a","b","c"\r\n'],
 )
 ANYTHING = st.lists(st.sampled_from([*SNIPPETS[0], *SNIPPETS[1]]), max_size=60).map(b"".join)
-PLAIN = st.sampled_from([b"", b"a", b" b ", b"1.50", b"'q'", b"\xc3\xa9", b"\r2", b"x" * 20])
+PLAIN = st.sampled_from([b"", b"a", b" b ", b"1.50", b"'q'", b"\xc3\xa9", b"x" * 20])
 QUOTED = st.sampled_from(
     [b'""', b'"a"', b'"a;b"', b'"a,b"', b'"a""b"', b'"\n"', b'"\r\n"', b'"""x"""', b'"\xe2\x82\xac"', b'"\n\n"']
 )
@@ -261,11 +261,12 @@ def as_tuple(piece: Piece) -> tuple[object, ...]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(text=ANYTHING, limits=st.builds(Limits, quoted=st.integers(2, 12), row=st.integers(4, 16)))
-@example(text=b'a\n"' + b"b" * 12, limits=Limits(quoted=10, row=4))
-@example(text=b'"\n' + b"b" * 12, limits=Limits(quoted=12, row=8))
-def test_a_verdict_stands(text: bytes, limits: Limits) -> None:
+@given(text=ANYTHING, quoted=st.integers(2, 12), more=st.integers(0, 5))
+@example(text=b'a,"\n' + b"b" * 12, quoted=12, more=0)
+@example(text=b'"\n' + b"b" * 12, quoted=12, more=0)
+def test_a_verdict_stands(text: bytes, quoted: int, more: int) -> None:
     """What is said about the start of a text, other than that more is needed, holds whatever follows."""
+    limits = Limits(quoted=quoted, row=quoted + more)
     grammar = Grammar(",", limits)
     final = grammar.look(text + b"\n", 0, True)
     for known in range(1, len(text) + 1):

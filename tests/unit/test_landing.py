@@ -58,9 +58,7 @@ def string_frames(draw: st.DrawFn) -> pl.DataFrame:
     """Frames as CSV and JSON Lines sources give them, with odd texts, odd names and malformed rows."""
     height = draw(st.integers(0, 4))
     values = st.lists(st.none() | TEXTS, min_size=height, max_size=height)
-    names = draw(
-        st.lists(TEXTS.filter(lambda name: not name.startswith("_")), unique=True, min_size=1, max_size=3)
-    )
+    names = draw(st.lists(TEXTS.filter(lambda name: not name.startswith("_")), unique=True, min_size=1, max_size=3))
     if draw(st.booleans()):
         names += ["_malformed", "_problem"]
     return with_source(pl.DataFrame({name: pl.Series(draw(values), dtype=pl.String) for name in names}))
@@ -95,9 +93,7 @@ def test_any_type_comes_back_from_parquet(frame: pl.DataFrame) -> None:
     file_digest=st.none() | st.just("f" * 64) | st.just("0" * 64),
 )
 @settings(deadline=None)
-def test_any_metadata_comes_back(
-    format: Format, number: int, name: str, size: int, file_digest: str | None
-) -> None:
+def test_any_metadata_comes_back(format: Format, number: int, name: str, size: int, file_digest: str | None) -> None:
     """Every field of the metadata is read as it was put, whatever is in it."""
     info = chunk_info(number, file=SourceFile(0, name, size, -1), file_digest=file_digest, digest="ignored")
     store = MemoryStore()
@@ -173,9 +169,7 @@ def test_a_type_that_parquet_cannot_hold_is_refused() -> None:
 @both_formats
 def test_only_the_asked_columns_are_read(format: Format) -> None:
     """read gives those asked columns that the chunk has, in its order, and always the reserved ones."""
-    frame = small_frame().with_columns(
-        pl.lit(None, pl.String).alias("_malformed"), pl.lit("x").alias("_problem")
-    )
+    frame = small_frame().with_columns(pl.lit(None, pl.String).alias("_malformed"), pl.lit("x").alias("_problem"))
     landing = Landing(MemoryStore(), format)
     landing.put(chunk_info(), frame)
     assert_frame_equal(landing.read(0, ["gender", "amount"]).frame, frame.drop("customer"))
@@ -207,9 +201,7 @@ def test_a_csv_chunk_is_plain_csv_with_a_sidecar() -> None:
     store = MemoryStore()
     landed = Landing(store, "csv").put(chunk_info(12), small_frame('a "b",\n', ""))
     data = store.objects["000000000012.csv"]
-    assert data == (
-        b'customer,amount,_source_file,_source_row\n\'C1\',"a ""b"",\n",a.csv,1\n\'C1\',"",a.csv,2\n'
-    )
+    assert data == (b'customer,amount,_source_file,_source_row\n\'C1\',"a ""b"",\n",a.csv,1\n\'C1\',"",a.csv,2\n')
     assert [*csv.reader(io.StringIO(data.decode()))][1] == ["'C1'", 'a "b",\n', "a.csv", "1"]
     digest = hashlib.sha256(data).hexdigest()
     sidecar = store.objects[f"000000000012.{digest[:16]}.json"]
@@ -314,9 +306,7 @@ def test_a_changed_csv_names_the_sidecar_that_was_expected() -> None:
     bad = store.objects[name].replace(b"4.55", b"4.56")
     found = hashlib.sha256(bad).hexdigest()[:16]
     landing = damage(store, name, bad)
-    with pytest.raises(
-        LogError, match=f"its digest starts with {found}, expected that of a sidecar: {sidecar}"
-    ):
+    with pytest.raises(LogError, match=f"its digest starts with {found}, expected that of a sidecar: {sidecar}"):
         landing.read(0)
     del store.objects[sidecar]
     with pytest.raises(LogError, match="expected that of a sidecar: there is none"):
@@ -374,9 +364,7 @@ def test_the_same_rows_in_other_bytes_are_the_same_content() -> None:
         (chunk_info(position=Position(2, 100)), small_frame(), "other metadata"),
     ],
 )
-def test_putting_other_content_is_refused(
-    format: Format, info: ChunkInfo, frame: pl.DataFrame, words: str
-) -> None:
+def test_putting_other_content_is_refused(format: Format, info: ChunkInfo, frame: pl.DataFrame, words: str) -> None:
     """A number that is taken by other rows or metadata is refused, and what is landed stays as it is."""
     store = MemoryStore()
     landed = Landing(store, format).put(chunk_info(), small_frame())
@@ -592,8 +580,6 @@ def test_a_folder_that_cannot_be_written_is_reported(format: Format, tmp_path: P
     landing = Landing(LocalStore(tmp_path / "landing"), format)
     (tmp_path / "landing").rmdir()
     (tmp_path / "landing").write_bytes(b"in the way")
-    with pytest.raises(
-        StoreError, match=rf"cannot write {tmp_path}/landing/.*a file is where a folder is needed"
-    ):
+    with pytest.raises(StoreError, match=rf"cannot write {tmp_path}/landing/.*a file is where a folder is needed"):
         landing.put(chunk_info(), small_frame())
     assert not landing.has(0)

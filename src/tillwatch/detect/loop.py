@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-
 
 from tillwatch.clock import Clock
 from tillwatch.detect import quarantine, snapshot
@@ -89,6 +88,7 @@ class Detect:
         self._next = self._saved = 0
         self._saved_at = self._unplanned_since = clock.monotonic()
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="tillwatch-read")
+        self._ahead: dict[int, Future[Chunk]] = {}
 
     def run(self, wake: Wake, *, once: bool) -> None:
         """Works until stopped; with `once` until no chunk is left and none will come."""
@@ -105,7 +105,7 @@ class Detect:
                 self._idle()
                 self._clock.wait(wake.hint, POLL_SECONDS)
         finally:
-            self._readers.shutdown()
+            self._readers.shutdown(cancel_futures=True)
         self._finish()
 
     def _start(self) -> None:
@@ -132,19 +132,29 @@ class Detect:
         return True
 
     def _read(self) -> list[Chunk]:
-        """The chunks that wait, in order, at most a batch of them."""
-        ready = 0
-        while ready < BATCH_CHUNKS and self._retry(lambda n=self._next + ready: self._landing.has(n)):  # type: ignore[misc]
-            ready += 1
-        columns = list(self._setup.columns.values())
-        numbers = range(self._next, self._next + ready)
-        read = self._readers.map(lambda n: self._retry(lambda: self._landing.read(n, columns)), numbers)
+        """The chunks that wait, in order, at most a batch; those behind them are read meanwhile."""
+        self._read_ahead(2 * BATCH_CHUNKS)
         chunks: list[Chunk] = []
-        for chunk in read:
-            chunks.append(chunk)
-            if sum(c.info.rows for c in chunks) >= BATCH_ROWS:
+        rows = 0
+        while len(chunks) < BATCH_CHUNKS and rows < BATCH_ROWS:
+            reading = self._ahead.pop(self._next + len(chunks), None)
+            if reading is None:
                 break
+            chunks.append(reading.result())
+            rows += chunks[-1].info.rows
         return chunks
+
+    def _read_ahead(self, limit: int) -> None:
+        columns = list(self._setup.columns.values())
+        for number in range(self._next, self._next + limit):
+            if number in self._ahead:
+                continue
+            if not self._retry(lambda n=number: self._landing.has(n)):  # type: ignore[misc]
+                break
+            self._ahead[number] = self._readers.submit(self._read_one, number, columns)
+
+    def _read_one(self, number: int, columns: Sequence[str]) -> Chunk:
+        return self._retry(lambda: self._landing.read(number, columns))
 
     def _fold_batch(self, chunks: Sequence[Chunk]) -> Commit:
         decoded = self._decoder.decode([c.frame for c in chunks])

@@ -31,7 +31,7 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     if found != expected:
         raise StateConflict(
-            f"folding chunks {cursor.tables} to {cursor.chunk - 1} again gives {len(found)} detections that differ from "
+            f"folding chunks {cursor.tables} to {cursor.chunk - 1} again gives {len(found)} detections, which are not "
             f"the {len(expected)} committed: the landing zone was changed. Run 'tillwatch audit' to see where."
         )
 

@@ -78,9 +78,11 @@ class Decoder:
 
     def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         """Decodes frames in one go, for speed; each is judged on its own."""
-        frame = pl.concat([self._select(f) for f in frames])
-        codes = {c: d.encode(frame[c]) for c, d in self.dictionaries.items()}
-        amount, numeric = self._amounts(frame["amount"])
+        frame = pl.concat([self._select(f) for f in frames], rechunk=True)
+        # One select, so that Polars works on the columns in parallel.
+        raw = frame.select(*(d.raw_codes(c) for c, d in self.dictionaries.items()), self._scaled(pl.col("amount")))
+        codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in self.dictionaries.items()}
+        amount, numeric = self._amounts(frame["amount"], raw["amount"])
         valid = numeric & frame[MALFORMED].is_null().to_numpy()
         for column in KEY_COLUMNS:
             if column in codes:
@@ -102,24 +104,21 @@ class Decoder:
         marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]
         return frame.select(*exprs, *marks)
 
-    def _amounts(self, texts: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
+    def _amounts(self, texts: pl.Series, scaled: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
         """Scaled integers, half to even, and which texts are numbers in range (0 where not)."""
-        scaled = self._parse(texts)
         missing = scaled.is_null()
         if missing.any():
-            bare = texts.filter(missing).str.strip_chars()
+            bare = pl.col("amount").str.strip_chars()
             quoted = bare.str.contains(r"^(?:'.*'|\".*\")$") & (bare.str.len_bytes() >= 2)
             inner = bare.str.slice(1).str.head(-1).str.strip_chars()
-            scaled = scaled.scatter(
-                missing.arg_true(),
-                self._parse(quoted.to_frame("q").select(pl.when(pl.col("q")).then(inner).otherwise(bare)).to_series()),
-            )
+            again = self._scaled(pl.when(quoted).then(inner).otherwise(bare))
+            scaled = scaled.scatter(missing.arg_true(), texts.filter(missing).to_frame().select(again).to_series())
         numeric = scaled.is_not_null().to_numpy()
         return scaled.fill_null(0).to_numpy(), numeric
 
-    def _parse(self, texts: pl.Series) -> pl.Series:
+    def _scaled(self, text: pl.Expr) -> pl.Expr:
         decimal = pl.Decimal(AMOUNT_PRECISION, self.digits)
-        return texts.cast(decimal, strict=False).to_physical().cast(pl.Int64)
+        return text.cast(decimal, strict=False).to_physical().cast(pl.Int64)
 
     def _below_zero(self, texts: pl.Series, amount: Ints) -> NDArray[np.bool_]:
         below: NDArray[np.bool_] = amount < 0

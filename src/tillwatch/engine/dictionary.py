@@ -14,6 +14,10 @@ Ints = NDArray[np.int64]
 EMPTY = -1
 """Code of the empty text."""
 
+_SPACE = (
+    "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
+    "\u205f\u3000"
+)  # what Unicode calls White_Space, as Polars and Rust do; Python's own strip() takes four control characters more
 _GENDERS = {"f": "F", "female": "F", "m": "M", "male": "M", "e": "E", "enterprise": "E"}
 
 
@@ -23,7 +27,7 @@ def clean(text: str) -> str:
     >>> clean(" 'M348934600' "), clean('"x"'), clean("'"), clean("'a\\"")
     ('M348934600', 'x', "'", '\\'a"')
     """
-    text = text.strip()
+    text = text.strip(_SPACE)
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text
@@ -50,23 +54,29 @@ class Dictionary:
         self._held = pl.Series([""], dtype=pl.String).cast(self._raw)
         self._cleaned = np.array([self.code(cleaner(""))], np.int64)
 
-    def encode(self, texts: pl.Series) -> Ints:
-        """The codes of the cleaned texts; EMPTY where nothing is left after cleaning. No nulls allowed."""
-        encoded = texts.cast(self._raw)
-        raw = encoded.to_physical().to_numpy()
+    def raw_codes(self, column: str) -> pl.Expr:
+        """An expression for the codes of a column's texts as spelled; `cleaned` takes its result. No nulls."""
+        return pl.col(column).cast(self._raw).to_physical()
+
+    def cleaned(self, texts: pl.Series, raw: NDArray[np.uint32]) -> Ints:
+        """The codes of the cleaned texts; EMPTY where nothing is left after cleaning."""
         known = len(self._cleaned)
         if len(raw) and int(raw.max()) >= known:
             self._learn(texts, raw, known)
         codes: Ints = self._cleaned[raw]
         return codes
 
+    def encode(self, texts: pl.Series) -> Ints:
+        """The codes of the cleaned texts of one series without nulls."""
+        raw = texts.to_frame("x").select(self.raw_codes("x")).to_series()
+        return self.cleaned(texts, raw.to_numpy())
+
     def _learn(self, texts: pl.Series, raw: NDArray[np.uint32], known: int) -> None:
-        new_codes, rows = np.unique(raw, return_index=True)
-        rows = rows[new_codes >= known]
-        new_codes = new_codes[new_codes >= known]
-        grown = np.full(int(new_codes.max()) + 1, EMPTY, np.int64)
+        unknown = np.flatnonzero(raw >= known)
+        new, first = np.unique(raw[unknown], return_index=True)
+        grown = np.full(int(new[-1]) + 1, EMPTY, np.int64)
         grown[:known] = self._cleaned
-        grown[new_codes] = self.codes(self._cleaner(t) for t in texts.gather(rows).to_list())
+        grown[new] = self.codes(self._cleaner(t) for t in texts.gather(unknown[first]).to_list())
         self._cleaned = grown
 
     def code(self, value: str) -> int:

@@ -48,6 +48,7 @@ class Judge:
         self.plan = condition.plan
         self.holding: Bools = np.zeros(0, np.bool_)
         self.detected: Bools = np.zeros(0, np.bool_)
+        self._seen: Bools = np.zeros(0, np.bool_)  # scratch of _to_look_at, all False in between
         self._scopes: dict[Grain, Scope] = {}
         clauses = conjuncts(self.plan.tree)
         for clause in clauses:
@@ -59,20 +60,33 @@ class Judge:
 
     def judge(self, touches: Mapping[Grain, Touch]) -> Verdict:
         """What changed by the chunk that was just added."""
-        looked_at = [touches[self.plan.per].unique]
-        for grain, scope in self._scopes.items():
-            moved, closed = scope.changed(touches[grain].unique)
-            members = self.condition.group_members(grain)
-            looked_at += [members.of(group) for group in moved.tolist()]
-            if len(closed):
-                held = np.flatnonzero(self.holding)
-                looked_at.append(held[np.isin(self.condition.table.up[grain][held], closed)])
-        slots = np.unique(np.concatenate(looked_at)) if len(looked_at) > 1 else looked_at[0]
-        self.room(int(slots.max()) + 1 if len(slots) else 0)
+        self.room(self.condition.table.size)
+        slots = self._to_look_at(touches)
         true = self._true(slots)
         held_before = self.holding[slots]
         self.holding[slots] = true
         return Verdict(slots[true & ~held_before], slots[held_before & ~true])
+
+    def _to_look_at(self, touches: Mapping[Grain, Touch]) -> Ints:
+        """The distinct slots whose truth can have changed."""
+        looked_at = [touches[self.plan.per].unique]
+        self._seen[looked_at[0]] = True
+        for grain, scope in self._scopes.items():
+            moved, closed = scope.changed(touches[grain].unique)
+            members = self.condition.group_members(grain)
+            for group in moved.tolist():
+                self._look_at(members.of(group), looked_at)
+            if len(closed):
+                held = np.flatnonzero(self.holding)
+                self._look_at(held[np.isin(self.condition.table.up[grain][held], closed)], looked_at)
+        slots = np.concatenate(looked_at)
+        self._seen[slots] = False
+        return slots
+
+    def _look_at(self, slots: Ints, looked_at: list[Ints]) -> None:
+        more = slots[~self._seen[slots]]
+        self._seen[more] = True
+        looked_at.append(more)
 
     def _true(self, slots: Ints) -> Bools:
         left = np.arange(len(slots))
@@ -88,6 +102,7 @@ class Judge:
             more = max(1024, 2 * size) - len(self.holding)
             self.holding = np.concatenate([self.holding, np.zeros(more, np.bool_)])
             self.detected = np.concatenate([self.detected, np.zeros(more, np.bool_)])
+            self._seen = np.concatenate([self._seen, np.zeros(more, np.bool_)])
 
     def _cost(self, clause: Expr) -> int:
         """Gates first, then what a key knows of itself, then ranks: each narrows what the next looks at."""

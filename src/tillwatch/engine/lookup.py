@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tillwatch.engine.dictionary import Dictionary
-from tillwatch.engine.slots import HashSlots
+from tillwatch.engine.slots import KeySlots
 from tillwatch.patterns.program import LookupSpec
 
 Ints = NDArray[np.int64]
@@ -36,11 +36,9 @@ class LookupIndex:
     def __init__(self, data: LookupData, dictionaries: Mapping[str, Dictionary]) -> None:
         self.spec = data.spec
         codes = {k: dictionaries[k].encode(data.frame[k]) for k in data.spec.grain}
-        self._maps = [HashSlots(2 * data.frame.height) for _ in data.spec.grain]
-        slots = np.zeros(data.frame.height, np.int64)
-        for column, hashed in zip(data.spec.grain, self._maps, strict=True):
-            slots = hashed.add(slots << 32 | codes[column])
-        size = self._maps[-1].size
+        self._slots = KeySlots(data.spec.grain, data.frame.height)
+        slots = self._slots.add(codes, data.frame.height)
+        size = self._slots.size
         self._value: NDArray[Any] = np.zeros(size + 1, data.frame["value"].to_numpy().dtype)
         self._known = np.zeros(size + 1, np.bool_)
         self._value[slots], self._known[slots] = data.frame["value"].to_numpy(), True
@@ -52,8 +50,6 @@ class LookupIndex:
 
     def find(self, keys: Mapping[str, Ints]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """The values of keys, and which are known."""
-        slots = np.zeros(len(keys[self.spec.grain[0]]), np.int64)
-        for column, hashed in zip(self.spec.grain, self._maps, strict=True):
-            slots = np.where(slots < 0, -1, hashed.find(slots << 32 | keys[column]))
+        slots = self._slots.find(keys, len(keys[self.spec.grain[0]]))
         # A slot of -1 is the last place of the arrays, which is never known.
         return self._value[slots], self._known[slots]

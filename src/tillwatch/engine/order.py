@@ -85,6 +85,7 @@ class OrderStatistic:
         self._least = np.iinfo(np.int64).min if dtype is np.int64 else -np.inf
         self.value: Array = np.zeros(0, dtype)
         self.kept: Bools = np.zeros(0, np.bool_)
+        self._sure: Bools = np.zeros(0, np.bool_)
         self._below: Ints = np.zeros(0, np.int64)
         self._equal: Ints = np.zeros(0, np.int64)
         self.population: Ints = np.zeros(0, np.int64)
@@ -92,6 +93,7 @@ class OrderStatistic:
     def change(self, groups: Ints, old: Array, was: Bools, new: Array, now: Bools) -> None:
         """Members of groups changed from old to new; `was`/`now` say whether they are in the population."""
         self._room(groups)
+        self._sure[groups] = False
         value = self.value[groups]
         for x, here, sign in ((old, was, -1), (new, now, 1)):
             np.add.at(self._below, groups, sign * (here & (x < value)))
@@ -101,14 +103,19 @@ class OrderStatistic:
     def at(self, groups: Ints) -> Array:
         """The value for each of these groups, brought up to date."""
         self._room(groups)
+        unsure = groups[~self._sure[groups]]
+        if len(unsure):
+            self._bring_up_to_date(np.unique(unsure))
+        return self.value[groups]
+
+    def _bring_up_to_date(self, groups: Ints) -> None:
         k = self._rule(self.population[groups])
         below = self._below[groups]
         least = self.value[groups] == self._least
         right = np.where(k < 0, least, ~least & (below <= k) & (k < below + self._equal[groups]))
-        stale = groups[~(right & self.kept[groups])]
-        for group in np.unique(stale).tolist():
+        for group in groups[~(right & self.kept[groups])].tolist():
             self._read(group)
-        return self.value[groups]
+        self._sure[groups] = True
 
     def _read(self, group: int) -> None:
         values = self._members(group)
@@ -127,6 +134,7 @@ class OrderStatistic:
         if size > len(self.kept):
             self.value = np.concatenate([self.value, np.full(more, self._least, self.value.dtype)])
             self.kept = np.concatenate([self.kept, np.zeros(more, np.bool_)])
+            self._sure = np.concatenate([self._sure, np.zeros(more, np.bool_)])
             self._below = np.concatenate([self._below, np.zeros(more, np.int64)])
             self._equal = np.concatenate([self._equal, np.zeros(more, np.int64)])
             self.population = np.concatenate([self.population, np.zeros(more, np.int64)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Rows
 from tillwatch.engine.filters import Filters
-from tillwatch.engine.slots import HashSlots
+from tillwatch.engine.slots import KeySlots
 from tillwatch.errors import RunError
 from tillwatch.patterns.program import Accumulator, Grain, TableSpec
 
@@ -49,7 +49,7 @@ class Table:
         self.up: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in parents}
         self.lookups: dict[str, Joined] = {name: Joined() for name in spec.lookups}
         self._stamp = np.zeros(0, np.int64)
-        self._maps = [HashSlots() for _ in spec.grain]
+        self._slots = KeySlots(spec.grain)
         self._filters = filters
 
     @property
@@ -59,10 +59,8 @@ class Table:
 
     def slots_of(self, codes: Mapping[str, Ints], length: int) -> Ints:
         """The slot of each of `length` keys, given the codes of its columns; new keys get new slots."""
-        slots = np.zeros(length, np.int64)
-        for column, hashed in zip(self.spec.grain, self._maps, strict=True):
-            slots = hashed.add(slots << 32 | codes[column])
-        self._grow(self._maps[-1].size if self._maps else 1)
+        slots = self._slots.add(codes, length)
+        self._grow(self._slots.size)
         return slots
 
     def locate(self, rows: Rows) -> Touch:

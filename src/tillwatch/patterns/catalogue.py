@@ -60,7 +60,7 @@ def _sources(ref: str, path: Path | None, place: str) -> list[tuple[str, str]]:
         if ref not in catalogue:
             hint = suggestion(ref, sorted(catalogue))
             raise PatternError(
-                f"{place}: '{ref}' is not a pattern of the catalogue; {hint}. A file of your own has a path: ./{ref}.yaml"
+                f"{place}: '{ref}' is not a pattern of the catalogue; {hint}. A file of yours has a path: ./{ref}.yaml"
             )
         return [(f"{ref}.yaml", catalogue[ref])]
     files = _files(path, ref, place)

@@ -156,6 +156,10 @@ class State(Ledger, Protocol):
         """
         ...
 
+    def claim_allowed(self, fingerprint: str, meaning: str) -> None:
+        """Raises StateConflict when the state was made by a program with another fingerprint."""
+        ...
+
     def cursor(self) -> Cursor:
         """Where detect stands; chunk 0, seq 1 before its first start."""
         ...

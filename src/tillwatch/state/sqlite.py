@@ -64,10 +64,8 @@ class SqliteState:
 
     def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
         with self._transaction():
-            known = self._meta("fingerprint")
-            if known is not None and known != fingerprint:
-                raise StateConflict(_changed(self.uri, self._meta("meaning") or "", meaning))
-            if known is None:
+            self.claim_allowed(fingerprint, meaning)
+            if self._meta("fingerprint") is None:
                 first = {"fingerprint": fingerprint, "meaning": meaning, "cursor": "0", "tables": "0"}
                 for key, value in first.items():
                     self._set_meta(key, value)
@@ -78,6 +76,11 @@ class SqliteState:
                     self._db.execute(statement)
         self._shapes = {shape.name: shape for shape in tables}
         return self.cursor()
+
+    def claim_allowed(self, fingerprint: str, meaning: str) -> None:
+        known = self._meta("fingerprint")
+        if known is not None and known != fingerprint:
+            raise StateConflict(_changed(self.uri, self._meta("meaning") or "", meaning))
 
     def cursor(self) -> Cursor:
         """Where detect stands; all 0 (seq 1) before its first start."""

@@ -71,10 +71,15 @@ def make_piece(frame: pl.DataFrame, name: str, first_row: int, offset: int) -> P
 def sealed(pieces: Iterable[Piece], digest: Callable[[], str | None]) -> Iterator[Piece]:
     """The same pieces, one held back, so that the last one carries the digest of the whole file."""
     held: Piece | None = None
-    for piece in pieces:
+    try:
+        for piece in pieces:
+            if held:
+                yield held
+            held = piece
+    except FileBroken:
         if held:
             yield held
-        held = piece
+        raise
     if held:
         yield replace(held, file_digest=digest())
 

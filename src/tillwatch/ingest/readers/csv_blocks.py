@@ -26,11 +26,11 @@ class BlockReader:
     def read(self, text: bytes, base: int) -> Batch | None:
         """The complete records of `text`, which starts with one; None when there is none or one is not clean.
 
-        Clean text has no NUL and no empty lines, well placed quotes, and as many separators as it should.
-        Polars raises when they are in the wrong records, and when text is not UTF-8.
+        Clean text has no NUL, no CR but before LF and no empty lines, well placed quotes, and as many separators
+        as it should. Polars raises when they are in the wrong records, and when text is not UTF-8.
         """
         text = text[: text.rfind(b"\n") + 1]
-        if not text or b"\0" in text:
+        if not text or b"\0" in text or text.count(b"\r") != text.count(b"\r\n"):
             return None
         quoted = b'"' in text
         ends = self._quoted_ends(text) if quoted else self._plain_ends(text)
@@ -65,10 +65,9 @@ class BlockReader:
         opening, closing = quotes[0::2], quotes[1::2]
         before = letters[opening[opening > 0] - 1]
         after = letters[closing + 1]
-        crlf = (after == _CR) & (letters[np.minimum(closing + 2, len(letters) - 1)] == _LF)
         separator = self._delimiter[0]
         opens = (before == separator) | (before == _LF) | (before == _QUOTE)
-        closes = (after == separator) | (after == _LF) | (after == _QUOTE) | crlf
+        closes = (after == separator) | (after == _LF) | (after == _QUOTE) | (after == _CR)
         return bool(opens.all() and closes.all())
 
     def _fits(self, text: bytes, ends: NDArray[np.int64]) -> bool:

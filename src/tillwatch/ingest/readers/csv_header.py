@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 
 from tillwatch.ingest.readers.base import FileRefused, Reading, check_columns
-from tillwatch.ingest.readers.csv_records import Grammar, Verdict, strip_line_end
-from tillwatch.ingest.readers.stream import Window
+from tillwatch.ingest.readers.csv_records import Grammar, Verdict
+from tillwatch.ingest.readers.stream import Window, strip_line_end
 
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _EMPTY_LINES = re.compile(rb"(?:\r?\n)*+")
 _DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
 
@@ -34,7 +32,7 @@ def read_header(text: Window, grammar: Grammar, reading: Reading) -> list[str]:
 
 
 def _header_record(text: Window, grammar: Grammar) -> bytes:
-    _skip_bom(text)
+    text.skip_bom()
     verdict, end = Verdict.MORE, 0
     while verdict is Verdict.MORE:
         empty = _EMPTY_LINES.match(text.data)
@@ -52,15 +50,6 @@ def _header_record(text: Window, grammar: Grammar) -> bytes:
     raw = strip_line_end(text.data[:end])
     text.drop(end)
     return raw
-
-
-def _skip_bom(text: Window) -> None:
-    while len(text.data) < len(_BOM) and not text.final:
-        text.grow()
-    if text.data.startswith(_UTF16):
-        raise FileRefused("is UTF-16 text: save it as UTF-8")
-    if text.data.startswith(_BOM):
-        text.drop(len(_BOM))
 
 
 def _cleaned(name: str) -> str:

@@ -12,6 +12,7 @@ import polars as pl
 
 from tillwatch.ingest.readers.base import raw_text
 from tillwatch.ingest.readers.cutting import Batch
+from tillwatch.ingest.readers.stream import strip_line_end
 from tillwatch.model import MALFORMED, PROBLEM
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
@@ -100,11 +101,6 @@ def _after_last_field(text: bytes, at: int) -> tuple[Verdict, int]:
     if after == b"\r\n":
         return Verdict.RECORD, at + 2
     return (Verdict.MORE if after == b"\r" else Verdict.STRAY), 0
-
-
-def strip_line_end(line: bytes) -> bytes:
-    """The line without its LF or CRLF."""
-    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 class Records:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +13,9 @@ import zstandard
 
 from tillwatch.errors import SourceError
 from tillwatch.ingest.readers.base import Compression, FileRefused
+
+_BOM = b"\xef\xbb\xbf"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 FEED = 1 << 16
 ZSTD_FEED = 1 << 12
@@ -35,10 +38,7 @@ class Stream:
         self._path = path
         self._compression = compression
         self._hash = hashlib.sha256()
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise FileRefused(f"cannot be opened: {os.strerror(error.errno or 0)}") from error
+        self._file = opened(path)
 
     def __enter__(self) -> Stream:
         return self
@@ -78,10 +78,7 @@ class Stream:
         try:
             block = self._file.read(size)
         except OSError as error:
-            raise SourceError(
-                f"{self._path}: reading failed on the way ({os.strerror(error.errno or 0)}). "
-                "What was read is landed; the next start goes on from there."
-            ) from error
+            raise _failed(self._path, error) from error
         self._hash.update(block)
         return block
 
@@ -148,6 +145,15 @@ class Window:
         self.data = self.data[count:]
         self.base += count
 
+    def skip_bom(self) -> None:
+        """Forgets the byte order mark at the start of the text. Raises FileRefused when it is that of UTF-16."""
+        while len(self.data) < len(_BOM) and not self.final:
+            self.grow()
+        if self.data.startswith(_UTF16):
+            raise FileRefused("is UTF-16 text: save it as UTF-8")
+        if self.data.startswith(_BOM):
+            self.drop(len(_BOM))
+
     def skip_to(self, offset: int) -> None:
         """Forgets everything before `offset`."""
         while self.end < offset and not self.final:
@@ -156,12 +162,39 @@ class Window:
         self.drop(min(max(offset - self.base, 0), len(self.data)))
 
 
+def strip_line_end(line: bytes) -> bytes:
+    """The line without its LF or CRLF."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
 def _is_zstd(data: bytes) -> bool:
     """A frame, or a skippable frame (magic 0x184D2A50 to 5F), comes first."""
     return data[:4] == zstandard.FRAME_HEADER or (data[1:4] == b"\x2a\x4d\x18" and data[0] >> 4 == 5)
 
 
+def opened(path: Path) -> io.FileIO:
+    """The file, to be read. Raises FileRefused."""
+    try:
+        return io.FileIO(path)
+    except OSError as error:
+        raise FileRefused(f"cannot be opened: {_reason(error)}") from error
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes. Raises FileRefused when it cannot be opened, SourceError when the disk fails."""
+    with opened(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise _failed(path, error) from error
+
+
+def _failed(path: Path, error: OSError) -> SourceError:
+    return SourceError(
+        f"{path}: reading failed on the way ({_reason(error)}). The rows before that are landed; "
+        "the next start goes on behind them."
+    )
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

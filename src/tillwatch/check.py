@@ -1,0 +1,147 @@
+"""Everything that can be known to be wrong before a run, and the plan of the run in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tillwatch.compose import Composed
+from tillwatch.config import Settings, masked
+from tillwatch.detect.lookups import columns_of
+from tillwatch.errors import TillwatchError
+from tillwatch.ingest import look
+from tillwatch.patterns.expression import And, Compare, Expr, Not, Number, Or, conjuncts, show
+from tillwatch.patterns.program import Plan
+from tillwatch.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The plan, line by line, and what is wrong."""
+
+    lines: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run can begin."""
+        return not self.problems
+
+
+def check(pipeline: Pipeline) -> Report:
+    """Looks at all that the configuration names, writes nothing, reads no more than the heads of files."""
+    settings, composed = pipeline.settings, pipeline.composed
+    problems = [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
+    if not problems:
+        problems += _state_problems(pipeline)
+    return Report(tuple(plan(composed)), tuple(problems))
+
+
+def plan(composed: Composed) -> Iterator[str]:
+    """What a run does, in words."""
+    settings = composed.settings
+    source = settings.source
+    pace = f"one every {source.every:g} s" if source.every else "as fast as possible"
+    yield f"source      {masked(source.uri)}: chunks of {source.rows:,} rows, {pace}"
+    names = [f"{name} from {column}" for name, column in composed.columns.items()]
+    yield f"columns     {', '.join(names)}"
+    amounts = settings.amounts
+    yield f"amounts     {amounts.digits} fraction digits, {'also' if amounts.negative else 'not'} negative"
+    for lookup in composed.lookups:
+        on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
+        yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {lookup.path}, joined on {on}"
+    yield f"landing     {masked(settings.landing.uri)}, {settings.landing.format}"
+    yield f"quarantine  {masked(settings.quarantine)}"
+    yield f"state       {masked(settings.state)}"
+    out = settings.detections
+    yield f"detections  {masked(out.uri)}: {out.rows} per file, linger {out.linger:g} s, times in {out.timezone}"
+    for each in composed.program.plans:
+        yield from _pattern_lines(each)
+
+
+def _pattern_lines(plan: Plan) -> Iterator[str]:
+    pattern = plan.pattern
+    yield f"pattern     {pattern.id}: {pattern.title or pattern.action}"
+    yield f"            marks a {' and '.join(plan.per)} as {pattern.action} when"
+    for number, clause in enumerate(conjuncts(plan.tree)):
+        yield f"            {'and ' if number else '    '}{in_words(clause)}"
+
+
+_WORDS = {"=": "is", "<>": "is not", "<": "is below", "<=": "is at most", ">": "is more than", ">=": "is at least"}
+
+
+def in_words(tree: Expr) -> str:
+    """A condition in words.
+
+    >>> from tillwatch.patterns.expression import parse
+    >>> in_words(parse("merchant.transactions > 50000 or not avg_amount < 23"))
+    "the merchant's transactions is more than 50,000 or not (avg_amount is below 23)"
+    """
+    match tree:
+        case Compare(op=op, left=left, right=right):
+            return f"{_value(left)} {_WORDS[op]} {_value(right)}"
+        case Or(left=left, right=right):
+            return f"{in_words(left)} or {in_words(right)}"
+        case And(left=left, right=right):
+            return f"{in_words(left)} and {in_words(right)}"
+        case Not(x=x):
+            return f"not ({in_words(x)})"
+        case _:
+            return show(tree)
+
+
+def _value(tree: Expr) -> str:
+    if isinstance(tree, Number):
+        return f"{tree.value:,}"
+    text = show(tree)
+    owner, dot, name = text.partition(".")
+    return f"the {owner}'s {name}" if dot and owner.isidentifier() and name.isidentifier() else text
+
+
+def _source_problems(pipeline: Pipeline) -> Iterator[str]:
+    try:
+        look(pipeline.ingest_settings())
+    except TillwatchError as error:
+        yield f"source: {error}"
+
+
+def _lookup_problems(composed: Composed) -> Iterator[str]:
+    for lookup in composed.lookups:
+        try:
+            columns_of(lookup)
+        except TillwatchError as error:
+            yield str(error)
+
+
+def _place_problems(settings: Settings) -> Iterator[str]:
+    """Places that cannot be written to."""
+    uris = {"landing": settings.landing.uri, "quarantine": settings.quarantine, "detections": settings.detections.uri}
+    taken: dict[Path, str] = {}
+    for name, uri in uris.items():
+        folder = Path(uri.removeprefix("file://"))
+        if folder in taken:
+            yield f"{name}: {folder} is the place of {taken[folder]} too; give each its own"
+        taken[folder] = name
+        yield from _unwritable(name, folder)
+    yield from _unwritable("state", Path(settings.state).parent)
+
+
+def _unwritable(name: str, folder: Path) -> Iterator[str]:
+    nearest = next(p for p in (folder, *folder.parents) if p.exists())
+    if not nearest.is_dir():
+        yield f"{name}: {nearest} is a file, expected a folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        yield f"{name}: the folder {nearest} cannot be written to"
+
+
+def _state_problems(pipeline: Pipeline) -> Iterator[str]:
+    """A state that was made by another configuration."""
+    if not Path(pipeline.settings.state).exists():
+        return
+    try:
+        with pipeline.opened(readonly=True) as state:
+            state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+    except TillwatchError as error:
+        yield str(error)

@@ -1,0 +1,83 @@
+"""tillwatch detections."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from tillwatch.cli.command import Command
+from tillwatch.cli.options import configured, opened
+
+if TYPE_CHECKING:
+    from tillwatch.pipeline import Pipeline
+    from tillwatch.state.base import State, StoredDetection
+
+COLUMNS = ("seq", "chunk", "patternId", "ActionType", "customerName", "MerchantId", "detectionTime", "file")
+BLOCK = 10_000
+"""Detections read at a time, so that a slow reader holds no transaction open."""
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("tillwatch detections > all.csv", "all of them"),
+        ("tillwatch detections --pattern PatId1 --after 100", "UPGRADEs from seq 101 on"),
+        ("tillwatch detections --format jsonl | jq .evidence", "why each fired"),
+    ],
+)
+@configured
+@click.option("--format", "layout", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--pattern", "patterns", metavar="ID", multiple=True, help="Only this pattern's. May be repeated.")
+@click.option("--after", metavar="SEQ", type=click.IntRange(min=0), default=0, help="Only those after this seq.")
+def detections(config: Path, overrides: tuple[str, ...], layout: str, patterns: tuple[str, ...], after: int) -> None:
+    """Print the detections so far, in order.
+
+    Columns: seq, chunk, patternId, ActionType, customerName, MerchantId, detectionTime, file. JSON Lines also have
+    evidence, and holds: whether the condition is true now. The file is empty (null) until it is planned.
+    """
+    pipeline = opened(config, overrides)
+    _check_known(patterns, pipeline)
+    with pipeline.opened(readonly=True) as state:
+        found = (s for s in _from(state, after + 1) if not patterns or s.detection.pattern in patterns)
+        out = sys.stdout
+        if layout == "csv":
+            _write_csv(found, out)
+        else:
+            _write_jsonl(found, out)
+
+
+def _check_known(patterns: Iterable[str], pipeline: Pipeline) -> None:
+    known = [plan.pattern.id for plan in pipeline.composed.program.plans]
+    for pattern in patterns:
+        if pattern not in known:
+            raise click.UsageError(f"--pattern: there is no pattern '{pattern}' here; known are {', '.join(known)}.")
+
+
+def _from(state: State, first: int) -> Iterator[StoredDetection]:
+    while block := list(state.detections(first, first + BLOCK - 1)):
+        yield from block
+        first += BLOCK
+
+
+def _values(stored: StoredDetection) -> tuple[int | str | None, ...]:
+    d = stored.detection
+    return (stored.seq, d.chunk, d.pattern, d.action, d.customer, d.merchant, stored.at, stored.file)
+
+
+def _write_csv(found: Iterable[StoredDetection], out: TextIO) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_values(stored) for stored in found)
+
+
+def _write_jsonl(found: Iterable[StoredDetection], out: TextIO) -> None:
+    for stored in found:
+        values = dict(zip(COLUMNS, _values(stored), strict=True))
+        record = {**values, "holds": stored.holds, "evidence": stored.detection.evidence}
+        out.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,0 +1,73 @@
+"""tillwatch status."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tillwatch.cli.command import Command
+from tillwatch.cli.options import configured, opened
+from tillwatch.cli.words import by_pattern, many
+
+if TYPE_CHECKING:
+    from tillwatch.status import Status
+
+Row = tuple[str, str]
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("tillwatch status", "a table"),
+        ("tillwatch status --format json | jq .landed_rows", "one number of it"),
+    ],
+)
+@configured
+@click.option("--format", "layout", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def status(config: Path, overrides: tuple[str, ...], layout: str) -> None:
+    """Where the pipeline stands, while it works or not."""
+    from tillwatch.status import status as now
+
+    found = now(opened(config, overrides))
+    if layout == "json":
+        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
+        return
+    for label, text in _rows(found):
+        click.echo(f"{click.style(label.ljust(12), bold=True)}{text}")
+
+
+def _rows(found: Status) -> Iterator[Row]:
+    files = ", ".join(f"{count:,} {status}" for status, count in found.files.items())
+    yield "source", found.source
+    yield "", f"files: {files or 'none taken yet'}"
+    yield "started", found.started_at or "detect has not started yet"
+    yield "at work", ", ".join(_at_work(found)) or "nothing"
+    yield "landed", f"{many(found.landed_chunks, 'chunk')}, {many(found.landed_rows, 'row')}"
+    waiting = found.landed_chunks - found.processed_chunks
+    yield (
+        "processed",
+        f"{many(found.processed_chunks, 'chunk')}, {many(found.counted, 'row')} counted, {waiting:,} behind",
+    )
+    yield "quarantined", _quarantined(found)
+    yield "detections", by_pattern(found.detections)
+    unplanned = f", {many(found.unplanned, 'detection')} in no file yet" if found.unplanned else ""
+    yield "published", f"{many(found.files_published, 'file')}, {found.files_waiting:,} waiting{unplanned}"
+    for problem in found.problems:
+        yield "problem", problem
+
+
+def _at_work(found: Status) -> Iterator[str]:
+    if found.ingest_at_work:
+        yield "ingest"
+    if found.detect_at_work:
+        yield "detect"
+
+
+def _quarantined(found: Status) -> str:
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in found.quarantined.items())
+    return many(sum(found.quarantined.values()), "row") + (f" ({reasons})" if reasons else "")

@@ -1,0 +1,65 @@
+"""What run, ingest and detect have in common: a pipeline at work, its progress, a clean stop."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tillwatch.cli.options import opened
+from tillwatch.cli.outcome import tell
+from tillwatch.cli.signals import stop_on_signal
+from tillwatch.cli.words import duration, rate
+
+if TYPE_CHECKING:
+    import threading
+
+    from tillwatch.cli.progress import Counts
+    from tillwatch.pipeline import Observer, Pipeline
+
+
+class Mechanism(Protocol):
+    """`Pipeline.run`, `Pipeline.ingest` or `Pipeline.detect`."""
+
+    def __call__(self, *, once: bool, stop: threading.Event, observer: Observer) -> None: ...
+
+
+def work(name: str, config: Path, overrides: tuple[str, ...], *, once: bool) -> None:
+    """Runs a mechanism by name until it is done or a signal asks it to stop."""
+    notices = deque[str]()
+    with stop_on_signal(notices.append) as stop:
+        pipeline = opened(config, overrides)
+        mechanism: Mechanism = {"run": pipeline.run, "ingest": pipeline.ingest, "detect": pipeline.detect}[name]
+        observed(
+            pipeline,
+            notices,
+            stop,
+            lambda counts: mechanism(once=once, stop=stop, observer=counts),
+            lands=name != "detect",
+            detects=name != "ingest",
+        )
+
+
+def observed(
+    pipeline: Pipeline,
+    notices: deque[str],
+    stop: threading.Event,
+    action: Callable[[Counts], None],
+    *,
+    lands: bool = True,
+    detects: bool = True,
+) -> Counts:
+    """Shows progress while `action` runs, and a line of what was done at its end, also when it fails."""
+    from tillwatch.cli.progress import Counts, Report, display_for, shown
+
+    counts = Counts([plan.pattern.id for plan in pipeline.composed.program.plans], notices)
+    report = Report(Path(pipeline.settings.source.uri).name, pipeline, counts, lands=lands, detects=detects)
+    try:
+        with shown(display_for(report), stop.set):
+            action(counts)
+    finally:
+        seconds = time.monotonic() - report.began
+        tell(report.text(f"{duration(seconds)}, {rate(report.rows, seconds)}"))
+    return counts

@@ -1,0 +1,1 @@
+"""Mechanism X, ingest: discovers source files, cuts them into chunks and lands these in order."""

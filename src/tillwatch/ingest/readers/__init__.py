@@ -1,0 +1,1 @@
+"""Readers: one a format, all alike. A reader cuts a file into pieces, from any position on."""
