@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 from tillwatch.config import Settings
@@ -40,8 +39,7 @@ class Composed:
 def compose(settings: Settings) -> Composed:
     """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    choices = [(p.ref, p.path, _numbers(p.thresholds), p.where) for p in settings.patterns]
-    patterns = load_patterns(choices)
+    patterns = load_patterns(settings.patterns)
     features = declared_features(settings.features, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
@@ -59,10 +57,6 @@ def compose(settings: Settings) -> Composed:
         {n: c for n, c in mapped.items() if n in needed},
         frozenset(n for n in mapped if n not in needed),
     )
-
-
-def _numbers(thresholds: Mapping[str, int | Decimal]) -> dict[str, Decimal]:
-    return {name: Decimal(value) for name, value in thresholds.items()}
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:

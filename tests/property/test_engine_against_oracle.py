@@ -8,6 +8,7 @@ import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tillwatch.config import PatternChoice
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.engine.lookup import LookupData
@@ -75,7 +76,7 @@ def thresholds(draw: st.DrawFn) -> dict[str, dict[str, Decimal]]:
 
 def program(chosen: dict[str, dict[str, Decimal]]) -> Program:
     """The catalogue's patterns with these thresholds."""
-    patterns = load_patterns([(name, None, values, "test") for name, values in chosen.items()])
+    patterns = load_patterns([PatternChoice(ref=name, thresholds=values) for name, values in chosen.items()])
     return Compiler(built_in_features(), {"importance": IMPORTANCE}, 4).program(patterns)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from tillwatch.cli.progress import Report, Speed
@@ -34,7 +33,8 @@ class LiveDisplay:
         now, done = time.monotonic(), self._report.text("")
         if done != self._drawn or now - self._drawn_at >= STILL_SECONDS:
             self._drawn, self._drawn_at = done, now
-            self._live.update(self._table(now), refresh=True)
+            lines = Text("\n", no_wrap=True, overflow="ellipsis").join(self._lines(now))
+            self._live.update(lines, refresh=True)
 
     def close(self) -> None:
         self._print_notices()
@@ -42,37 +42,29 @@ class LiveDisplay:
 
     def _print_notices(self) -> None:
         while self._report.counts.notices:
-            text = self._report.counts.notices.popleft()
-            self._console.print(f"[yellow]tillwatch:[/] {escape(text)}", highlight=False, soft_wrap=True)
+            text = Text.assemble(("tillwatch: ", "yellow"), self._report.counts.notices.popleft())
+            self._console.print(text, soft_wrap=True)
 
-    def _table(self, now: float) -> Table:
+    def _lines(self, now: float) -> Iterator[Text]:
         report, counts = self._report, self._report.counts
         minutes, seconds = divmod(int(now - report.began), 60)
-        table = Table.grid(padding=(0, 2))
-        table.add_column(style="bold")
-        for _ in range(3):
-            table.add_column(justify="right")
-        table.add_column()
-        table.add_row(Text(report.title, "bold cyan"), "", "", "", Text(f"{minutes}:{seconds:02d}", "dim"))
+        yield Text.assemble((report.title, "bold cyan"), (f"  {minutes}:{seconds:02d}", "dim"))
         if report.lands:
             speed = self._landing.at(now, counts.landed_rows)
-            table.add_row("landed", *_work(counts.landed_rows, counts.landed_chunks), speed, "")
+            yield _line("landed", counts.landed_rows, "row", f"{many(counts.landed_chunks, 'chunk'):<15}{speed}")
         if report.detects:
             speed = self._processing.at(now, counts.processed_rows)
-            table.add_row("processed", *_work(counts.processed_rows, counts.processed_chunks), speed, self._behind())
-            table.add_row("detections", f"{sum(counts.detections.values()):,}", *_patterns(counts.detections))
-            style = "yellow" if counts.quarantined else "dim"
-            table.add_row("quarantined", Text(many(counts.quarantined, "row"), style))
-        return table
+            work = f"{many(counts.processed_chunks, 'chunk'):<15}{speed:<20}"
+            yield Text.assemble(_line("processed", counts.processed_rows, "row", work), self._behind())
+            yield _line("quarantined", counts.quarantined, "row", "", "yellow" if counts.quarantined else "")
+            found = "  ".join(f"{pattern} {count:,}" for pattern, count in counts.detections.items())
+            yield _line("detections", sum(counts.detections.values()), "", found, "bold")
 
     def _behind(self) -> Text:
         chunks = self._report.behind()
         return Text(f"{many(chunks, 'chunk')} behind", "yellow") if chunks else Text("up to date", "green")
 
 
-def _work(rows: int, chunks: int) -> tuple[str, str]:
-    return many(rows, "row"), many(chunks, "chunk")
-
-
-def _patterns(found: dict[str, int]) -> tuple[str, ...]:
-    return tuple(f"{pattern} {count:,}" for pattern, count in found.items())
+def _line(label: str, count: int, noun: str, rest: str, style: str = "") -> Text:
+    unit = many(count, noun).partition(" ")[2] if noun else ""
+    return Text.assemble((f"  {label:<12}", "bold"), (f"{count:>14,}", style), f" {unit:<8}{rest}")

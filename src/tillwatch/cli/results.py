@@ -23,8 +23,8 @@ def show_results(pipeline: Pipeline, config: Path) -> None:
     now = status(pipeline)
     quarantined = sum(now.quarantined.values())
     console.print(
-        f"\n[bold]{many(sum(now.detections.values()), 'detection')}[/] in {many(now.landed_rows, 'row')}, "
-        f"of which {quarantined:,} were not valid and are in the quarantine\n"
+        f"\n[bold]{many(sum(now.detections.values()), 'detection')}[/] in {many(now.landed_rows, 'row')}; "
+        f"{many(quarantined, 'row')} not valid, set aside in the quarantine"
     )
     console.print(_by_pattern(pipeline.composed.program, now))
     example = _example(pipeline)

@@ -35,7 +35,7 @@ def status(config: Path, overrides: tuple[str, ...], layout: str) -> None:
 
     found = now(opened(config, overrides))
     if layout == "json":
-        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2))
+        click.echo(json.dumps({**dataclasses.asdict(found), "lag": found.lag}, ensure_ascii=False, indent=2))
         return
     for label, text in _rows(found):
         click.echo(f"{click.style(label.ljust(12), bold=True)}{text}")

@@ -7,6 +7,7 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
+from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
 from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import ExpressionError, parse
@@ -34,17 +35,22 @@ def built_in_features() -> dict[str, Feature]:
     return read_features(parse_yaml(text, "features.yaml"), "features.yaml", text)
 
 
-def load_patterns(choices: Sequence[tuple[str, Path | None, Mapping[str, Decimal], str]]) -> list[Pattern]:
-    """The chosen patterns in order: (id or path as written, path when it is one, thresholds, place of the choice).
+def load_patterns(choices: Sequence[PatternChoice]) -> list[Pattern]:
+    """The chosen patterns in order, with their thresholds set.
 
     Raises PatternError for unknown ids, unreadable files, two patterns with one id, unknown thresholds.
+
+    >>> [p.id for p in load_patterns([PatternChoice(ref="PatId3"), PatternChoice(ref="PatId2")])]
+    ['PatId3', 'PatId2']
     """
     patterns: list[Pattern] = []
-    for ref, path, thresholds, place in choices:
-        sources = _sources(ref, path, place)
-        if thresholds and len(sources) != 1:
-            raise PatternError(f"{place}: thresholds can be set for one pattern, '{ref}' has {len(sources)}")
-        patterns += [read_pattern(text, name, thresholds, place) for name, text in sources]
+    for choice in choices:
+        sources = _sources(choice)
+        if choice.thresholds and len(sources) != 1:
+            raise PatternError(
+                f"{choice.where}: thresholds can be set for one pattern, '{choice.ref}' has {len(sources)}"
+            )
+        patterns += [read_pattern(text, name, choice) for name, text in sources]
     seen: dict[str, Pattern] = {}
     for pattern in patterns:
         if pattern.id in seen:
@@ -54,17 +60,18 @@ def load_patterns(choices: Sequence[tuple[str, Path | None, Mapping[str, Decimal
     return patterns
 
 
-def _sources(ref: str, path: Path | None, place: str) -> list[tuple[str, str]]:
-    if path is None:
+def _sources(choice: PatternChoice) -> list[tuple[str, str]]:
+    """Name and text of each file."""
+    if choice.path is None:
         catalogue = built_in()
-        if ref not in catalogue:
-            hint = suggestion(ref, sorted(catalogue))
+        if choice.ref not in catalogue:
+            hint = suggestion(choice.ref, sorted(catalogue))
             raise PatternError(
-                f"{place}: '{ref}' is not a pattern of the catalogue; {hint}. A file of yours has a path: ./{ref}.yaml"
+                f"{choice.where}: '{choice.ref}' is not a pattern of the catalogue; {hint} "
+                f"A file of yours has a path: ./{choice.ref}.yaml"
             )
-        return [(f"{ref}.yaml", catalogue[ref])]
-    files = _files(path, ref, place)
-    return [(str(file), _read(file, place)) for file in files]
+        return [(f"{choice.ref}.yaml", catalogue[choice.ref])]
+    return [(str(file), _read(file, choice.where)) for file in _files(choice.path, choice.ref, choice.where)]
 
 
 def _files(path: Path, ref: str, place: str) -> list[Path]:
@@ -85,14 +92,14 @@ def _read(file: Path, place: str) -> str:
         raise PatternError(f"{file}: not UTF-8 text") from None
 
 
-def read_pattern(text: str, name: str, thresholds: Mapping[str, Decimal] | None = None, place: str = "") -> Pattern:
-    """The pattern of one file's text. `thresholds` replace those of the file. Raises PatternError."""
+def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> Pattern:
+    """The pattern of one file's text; the choice's thresholds replace those of the file. Raises PatternError."""
     root = parse_yaml(text, name)
     if not isinstance(root, MapNode):
         raise PatternError(f"{name}: a pattern is a mapping with {', '.join(_REQUIRED)}; found {root.shown()}")
     _check_fields(root, name)
     texts = {k: _text(root, k) for k in ("id", "action", "title", "why", "when") if k in root.items}
-    numbers = _thresholds(root, thresholds or {}, place)
+    numbers = _thresholds(root, choice)
     features = read_features(root.items["features"], name, text) if "features" in root.items else {}
     line = _first_line(root.items["when"], text)
     try:
@@ -148,7 +155,7 @@ def _per(root: MapNode) -> tuple[str, ...]:
     return tuple(str(k) for k in keys)
 
 
-def _thresholds(root: MapNode, chosen: Mapping[str, Decimal], place: str) -> dict[str, Decimal]:
+def _thresholds(root: MapNode, choice: PatternChoice | None) -> dict[str, Decimal]:
     declared = root.items.get("thresholds", MapNode(root.place))
     if not isinstance(declared, MapNode):
         raise PatternError(f"{declared.place}: thresholds: found {declared.shown()}, expected names with numbers")
@@ -158,8 +165,9 @@ def _thresholds(root: MapNode, chosen: Mapping[str, Decimal], place: str) -> dic
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise PatternError(f"{node.place}: thresholds.{key}: found {node.shown()}, expected a number")
         numbers[key] = Decimal(value)
-    for key, number in chosen.items():
+    for key, number in choice.thresholds.items() if choice else ():
         if key not in numbers:
+            place = choice.places.get(key, choice.where) if choice else ""
             raise PatternError(f"{place}: {_text(root, 'id')} has no threshold '{key}'; {suggestion(key, numbers)}")
         numbers[key] = Decimal(number)
     return numbers

@@ -1,0 +1,54 @@
+"""Which reader a file gets: by its suffix, or as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+from typing import Literal
+
+from tillwatch.ingest.readers import csv, jsonl, parquet
+from tillwatch.ingest.readers.base import Compression, Piece, Reading
+from tillwatch.ingest.settings import Format, IngestSettings
+from tillwatch.model import Position
+
+Cut = Callable[[Path, int, Position, Reading], Iterator[Piece]]
+
+_CUT: dict[Format, Cut] = {"csv": csv.cut, "jsonl": jsonl.cut, "parquet": parquet.cut}
+_SUFFIXES: dict[str, Literal["csv", "jsonl", "parquet"]] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+}
+_COMPRESSIONS: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
+
+KNOWN = f"{' '.join(_SUFFIXES)}, each also with {' or '.join(_COMPRESSIONS)}"
+"""The suffixes, to be shown."""
+
+
+def format_of(name: str, format: Format) -> Format | None:
+    """The format of a file, None when it cannot be told.
+
+    >>> format_of("2026/a.CSV.gz", "auto"), format_of("notes.md", "auto"), format_of("notes.md", "csv")
+    ('csv', None, 'csv')
+    """
+    return _SUFFIXES.get(_suffixes(name)[0]) if format == "auto" else format
+
+
+def reader_of(name: str, settings: IngestSettings) -> tuple[Cut, Reading] | None:
+    """How a file is read, None when its format cannot be told. A `.tsv` file is delimited by tabs."""
+    format = format_of(name, settings.format)
+    if format is None:
+        return None
+    suffix, compression = _suffixes(name)
+    delimiter = "\t" if suffix == ".tsv" and settings.delimiter == "," else settings.delimiter
+    return _CUT[format], Reading(name, compression, delimiter, settings.required)
+
+
+def _suffixes(name: str) -> tuple[str, Compression]:
+    path = PurePath(name.lower())
+    compression = _COMPRESSIONS.get(path.suffix, "")
+    return (PurePath(path.stem) if compression else path).suffix, compression

@@ -1,0 +1,325 @@
+"""For tests: a pipeline that is killed at a point of its work, and what a pipeline has come to.
+
+    python -m tillwatch.testing.crash --config tillwatch.yaml --record points.txt ingest detect
+    python -m tillwatch.testing.crash --config tillwatch.yaml --kill-at 'state.commit.before#3' detect
+
+A point is `role.operation.step#nth`, such as `detections.put.link#2`: the step `before` and `after` an operation
+of a store or of the state, and every step within it that changes something, each just before it is done: file
+operations below the pipeline's folder, locks, flushes, and SQL statements that are not queries. Nothing in the
+product knows of points, and none is listed here: what writes has them, also what is added later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import multiprocessing
+import os
+import re
+import signal
+import sqlite3
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tillwatch.audit import audit
+from tillwatch.config import Settings, load
+from tillwatch.detect import loop
+from tillwatch.pipeline import Pipeline
+from tillwatch.state.base import ChunkRecord, FileRecord, State
+from tillwatch.stores.base import Store
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["__main__", __name__])
+_CHANGES = {"os.link", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+_NOISE = {"into", "or", "replace", "table", "view", "if", "not", "exists", "on"}
+
+
+class Points:
+    """The points that this process passes: each is recorded, and kills the process when it is the one."""
+
+    def __init__(self, folder: Path, kill_at: str | None, record: Path | None) -> None:
+        self._folder, self._kill_at = f"{folder.absolute()}/", kill_at
+        self._record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if record else None
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._here = threading.local()
+
+    def watch(self) -> None:
+        """From now on file operations and SQL statements of this process are steps."""
+        sys.addaudithook(self._audited)
+        flush, connect = os.fsync, sqlite3.connect
+
+        def fsync(descriptor: int) -> None:
+            self.reach("fsync")
+            flush(descriptor)
+
+        def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **kwargs)
+            connection.set_trace_callback(self._stated)
+            return connection
+
+        os.fsync = fsync  # type: ignore[assignment]
+        sqlite3.connect = traced  # type: ignore[assignment]
+
+    @contextmanager
+    def within(self, operation: str) -> Iterator[None]:
+        """An operation: its steps are named after it. One that fails has no after."""
+        outer, self._here.operation = self._operation, operation
+        try:
+            self.reach("before")
+            yield
+            self.reach("after")
+        finally:
+            self._here.operation = outer
+
+    def reach(self, step: str) -> None:
+        """Passes a point, or dies at it."""
+        with self._lock:
+            name = f"{self._operation}.{step}"
+            self._counts[name] += 1
+            point = f"{name}#{self._counts[name]}"
+            if self._record is not None:
+                os.write(self._record, f"{point}\n".encode())
+            if point == self._kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    @property
+    def _operation(self) -> str:
+        return cast(str, getattr(self._here, "operation", "process.work"))
+
+    def _audited(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CHANGES or (event == "open" and arguments[2] & _WRITING):
+            if self._is_inside(arguments[0]):
+                self.reach(event.removeprefix("os."))
+        elif event == "fcntl.flock":
+            self.reach("flock")
+
+    def _is_inside(self, path: object) -> bool:
+        return isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith(self._folder)
+
+    def _stated(self, sql: str) -> None:
+        if (step := statement_name(sql)) is not None:
+            self.reach(step)
+
+
+def statement_name(sql: str) -> str | None:
+    """What a statement that is not a query does, and to which table.
+
+    >>> statement_name("-- Why.\\nINSERT INTO chunks (number) VALUES (1)"), statement_name("COMMIT")
+    ('insert-chunks', 'commit')
+    """
+    words = re.findall(r"\w+", _COMMENT.sub("", sql))[:8]
+    verb = words[0].lower() if words else ""
+    if verb in ("", "select"):
+        return None
+    return "-".join([verb, *[w.lower() for w in words[1:] if w.lower() not in _NOISE][:1]])
+
+
+class Marked:
+    """Passes everything on to `inner`; every call of a public method is an operation."""
+
+    def __init__(self, inner: object, role: str, points: Points) -> None:
+        self._inner, self._role, self._points = inner, role, points
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return self._marked(name, found) if callable(found) else found
+
+    def _marked(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._points.within(f"{self._role}.{name}"):
+                return method(*args, **kwargs)
+
+        return call
+
+
+class MarkedPipeline(Pipeline):
+    """A pipeline whose stores and state are marked."""
+
+    def __init__(self, settings: Settings, points: Points) -> None:
+        super().__init__(settings)
+        self.points = points
+
+    def store(self, uri: str) -> Store:
+        """The store at a configured place, by its role."""
+        roles = {self.settings.landing.uri: "landing", self.settings.detections.uri: "detections"}
+        return cast(Store, Marked(super().store(uri), roles.get(uri, "quarantine"), self.points))
+
+    @contextmanager
+    def opened(self, *, readonly: bool = False) -> Iterator[State]:
+        """The state; making it is an operation too."""
+        opening = super().opened(readonly=readonly)
+        with self.points.within("state.open"):
+            state = opening.__enter__()
+        try:
+            yield cast(State, Marked(state, "state", self.points))
+        finally:
+            opening.__exit__(None, None, None)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Works as the arguments say, one after the other. Exits as any Python program does."""
+    options = _options(arguments)
+    loop.BATCH_CHUNKS, loop.SAVE_CHUNKS = options.batch_chunks, options.save_chunks
+    points = Points(options.config.parent, options.kill_at, options.record)
+    pipeline = MarkedPipeline(load(options.config, options.set), points)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    points.watch()
+    for name in options.work:
+        getattr(pipeline, name)(once=not options.endless, stop=stop)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("tillwatch.testing.crash")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--kill-at", metavar="POINT", help="die by SIGKILL there")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write down every point that is passed")
+    parser.add_argument(
+        "--batch-chunks", type=int, default=loop.BATCH_CHUNKS, help="chunks per commit, at most"
+    )
+    parser.add_argument(
+        "--save-chunks", type=int, default=loop.SAVE_CHUNKS, help="chunks until tables are saved"
+    )
+    parser.add_argument("--endless", action="store_true", help="work until SIGTERM")
+    parser.add_argument("work", nargs="+", choices=("ingest", "detect", "run"))
+    return parser.parse_args(arguments)
+
+
+def writing(record: Path) -> list[str]:
+    """The recorded points that belong to operations which changed something, in the order they were passed."""
+    points = record.read_text("utf-8").split()
+    changed = {_operation(p) for p in points if not _name(p).endswith((".before", ".after"))}
+    return [p for p in points if _operation(p) in changed]
+
+
+def occurrences(points: Sequence[str], which: Literal["first", "middle", "last"]) -> list[str]:
+    """One point of each name, in order; of a name with fewer than three, `middle` has none, with one `last` neither."""
+    by_name: dict[str, list[str]] = {}
+    for point in points:
+        by_name.setdefault(_name(point), []).append(point)
+    chosen = []
+    for same in by_name.values():
+        at = {"first": 0, "middle": len(same) // 2, "last": len(same) - 1}[which]
+        if which == "first" or (at > 0 and (which == "last" or at < len(same) - 1)):
+            chosen.append(same[at])
+    return chosen
+
+
+def _name(point: str) -> str:
+    return point.partition("#")[0]
+
+
+def _operation(point: str) -> str:
+    return _name(point).rpartition(".")[0]
+
+
+def start(log: Path, *arguments: str) -> BaseProcess:
+    """`main` in a process of its own, which writes what it has to say to `log`.
+
+    It is forked from a server that has imported everything, so it starts in some 10 ms.
+    """
+    process = _SERVER.Process(target=_work, args=(log, arguments), daemon=True)
+    process.start()
+    return cast(BaseProcess, process)
+
+
+def _work(log: Path, arguments: Sequence[str]) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    main(arguments)
+
+
+def finish(process: BaseProcess, seconds: float = 60.0) -> int:
+    """The exit code of a process that ends by itself; -9 is SIGKILL. A process that hangs is an AssertionError."""
+    process.join(seconds)
+    code = process.exitcode
+    if code is None:
+        process.kill()
+        raise AssertionError(f"process {process.pid} was still at work after {seconds:g} s")
+    process.close()
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that a pipeline has come to, times aside: equal whatever befell it on the way.
+
+    Detections have seq, chunk, pattern, action, key, evidence, and whether they hold; `landed` and `quarantined`
+    map the names of objects to their digests.
+    """
+
+    detections: list[tuple[object, ...]]
+    turns: list[tuple[int, int, bool]]
+    chunks: list[ChunkRecord]
+    files: list[FileRecord]
+    landed: dict[str, str]
+    quarantined: dict[str, str]
+
+
+def outcome(config: Path) -> Outcome:
+    """What a pipeline has come to, read from its state and its folders."""
+    pipeline = Pipeline.open(config)
+    with pipeline.opened(readonly=True) as state:
+        found = [
+            (s.seq, d.chunk, d.pattern, d.action, d.key, d.evidence, s.holds)
+            for s in state.detections()
+            for d in [s.detection]
+        ]
+        ledger = list(state.chunks()), state.files()
+        turns = state.turns(2**62)
+    folders = pipeline.settings.landing.uri, pipeline.settings.quarantine
+    return Outcome(found, turns, *ledger, *(_digests(Path(f)) for f in folders))
+
+
+def objects(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, but for what a killed process may leave: temporary files, which no one sees."""
+    files = (p for p in sorted(folder.glob("*")) if not p.name.startswith(".tmp-"))
+    return {p.name: p.read_bytes() for p in files}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in objects(folder).items()}
+
+
+def problems(config: Path) -> list[str]:
+    """What audit finds, and where the published files, read apart from it, are not what the state says."""
+    pipeline = Pipeline.open(config)
+    found = [problem for check in audit(pipeline) for problem in check.problems]
+    with pipeline.opened(readonly=True) as state:
+        begun = state.started_at()
+        stored = list(state.detections())
+    expected = [
+        [begun, s.at, d.pattern, d.action, d.customer, d.merchant, s.file]
+        for s in stored
+        for d in [s.detection]
+    ]
+    published = [
+        [*row, name]
+        for name, data in objects(Path(pipeline.settings.detections.uri)).items()
+        for row in list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]
+    ]
+    if published != expected:
+        found.append(
+            f"{len(published)} rows are published, {len(expected)} detections are known; they are not the same"
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
