@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from tillwatch.errors import ConfigError, PatternError, RunError, TillwatchError
 
 if TYPE_CHECKING:
-    from tillwatch.pipeline import Landed, Notice, Pipeline, Processed
+    from tillwatch.detect.loop import Processed
+    from tillwatch.pipeline import Landed, Notice, Pipeline
 
 __version__ = version("tillwatch")
 __all__ = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.compose import Composed
@@ -12,9 +13,13 @@ from tillwatch.config import Settings, masked
 from tillwatch.detect.lookups import columns_of
 from tillwatch.errors import TillwatchError
 from tillwatch.ingest import look
+from tillwatch.ingest.formats import pieces_of
+from tillwatch.model import Position
 from tillwatch.patterns.expression import And, Compare, Expr, Not, Number, Or, conjuncts, show
 from tillwatch.patterns.program import Plan
 from tillwatch.pipeline import Pipeline
+
+FILES_LOOKED_INTO = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +106,19 @@ def _value(tree: Expr) -> str:
 
 
 def _source_problems(pipeline: Pipeline) -> Iterator[str]:
+    """A source that is not there, and files whose heads are not what is expected."""
+    settings = replace(pipeline.ingest_settings(), rows=1)
     try:
-        look(pipeline.ingest_settings())
+        seen = look(settings)
     except TillwatchError as error:
         yield f"source: {error}"
+        return
+    for found in seen.files[:FILES_LOOKED_INTO]:
+        with closing(pieces_of(found.path, found.name, settings, Position())) as pieces:
+            try:
+                next(pieces, None)
+            except TillwatchError as error:
+                yield f"source: {found.name} {error}"
 
 
 def _lookup_problems(composed: Composed) -> Iterator[str]:

@@ -20,8 +20,10 @@ from tillwatch.compose import Composed, compose, setup
 from tillwatch.config import Settings, load
 from tillwatch.detect.loop import Detect, Processed, Setup, Wake
 from tillwatch.errors import SourceError
-from tillwatch.ingest import IngestSettings, ingest
-from tillwatch.landing import Landing
+from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
+from tillwatch.ingest import Event as IngestEvent
+from tillwatch.landing import Format, Landing
+from tillwatch.model import ChunkInfo
 from tillwatch.retry import Retry
 from tillwatch.state import open_state
 from tillwatch.state.base import State, StoredDetection
@@ -98,13 +100,9 @@ class Pipeline:
         stop = stop or threading.Event()
         hint, landed_all = threading.Event(), threading.Event()
 
-        def landing(event: Event) -> None:
-            hint.set()
-            observer(event)
-
         def upstream() -> None:
             try:
-                self.ingest(once=once, stop=stop, observer=landing)
+                self._ingest(self._announced(hint), stop, observer, once=once)
             finally:
                 landed_all.set()
                 hint.set()
@@ -114,16 +112,18 @@ class Pipeline:
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and SourceError when source files were set aside."""
-        stop = stop or threading.Event()
+        self._ingest(self.landing, stop or threading.Event(), observer, once=once)
+
+    def _ingest(self, landing: Landing, stop: threading.Event, observer: Observer, *, once: bool) -> None:
         with self.opened() as state, state.lease("ingest"):
             result = ingest(
                 self.ingest_settings(),
-                self.landing,
+                landing,
                 state,
                 self.clock,
                 stop,
                 once,
-                lambda event: observer(event),
+                lambda event: _pass_on(event, observer),
                 self._retry(stop, observer, once=once),
             )
         if once and result.problems:
@@ -134,6 +134,9 @@ class Pipeline:
         wake = Wake(stop or threading.Event())
         with _watched(self.settings.landing.uri, wake):
             self._detect(wake, once=once, observer=observer)
+
+    def _announced(self, hint: threading.Event) -> Landing:
+        return Announced(self.store(self.settings.landing.uri), self.settings.landing.format, hint)
 
     def _detect(self, wake: Wake, *, once: bool, observer: Observer) -> None:
         with self.opened() as state, state.lease("detect"):
@@ -180,6 +183,30 @@ class Pipeline:
             yield state
         finally:
             state.close()
+
+
+class Announced(Landing):
+    """A landing zone that sets an event whenever something has landed."""
+
+    def __init__(self, store: Store, format: Format, hint: threading.Event) -> None:
+        super().__init__(store, format)
+        self._hint = hint
+
+    def put(self, info: ChunkInfo, frame: pl.DataFrame) -> ChunkInfo:
+        landed = super().put(info, frame)
+        self._hint.set()
+        return landed
+
+
+def _pass_on(event: IngestEvent, observer: Observer) -> None:
+    """What a person wants to know of ingest."""
+    match event:
+        case ChunkLanded(info=info):
+            observer(Landed(info.number, info.rows))
+        case FileFinished(record=record) if record.problem:
+            observer(Notice(f"{record.file.name} {record.problem}"))
+        case FileIgnored(name=name, reason=reason):
+            observer(Notice(f"{name} {reason}"))
 
 
 def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tillwatch.engine.decode import AMOUNT_PRECISION
-from tillwatch.engine.dictionary import clean
+from tillwatch.engine.dictionary import cleaned
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, SourceError
 from tillwatch.patterns.features import TEXT_COLUMNS
@@ -124,13 +124,11 @@ def _parsed(source: LookupSource, digits: int) -> pl.LazyFrame:
 
 def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataFrame:
     """Keys cleaned, spellings of one key added up, and the value of CONTRACT 3: a quotient of exact integers."""
-    cleaned = [pl.Series(key, [clean(t) for t in rows[key].to_list()], pl.String) for key in source.on]
     totals = (
-        rows.with_columns(cleaned)
+        rows.with_columns(cleaned(pl.col(key)).alias(key) for key in source.on)
         .group_by(*source.on)
         .agg(pl.col("sum", "count").sum(), pl.col("min").min(), pl.col("max").max())
         .filter(pl.col("count") > 0, *(pl.col(key) != "" for key in source.on))
-        .sort(*source.on)
     )
     average = pl.col("sum").cast(pl.Float64) / (pl.col("count") * 10**digits).cast(pl.Float64)
     value = average if source.function == "avg" else pl.col(source.function)

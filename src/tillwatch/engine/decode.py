@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tillwatch.engine.dictionary import Dictionary, clean, clean_gender
+from tillwatch.engine.dictionary import Dictionary, clean, clean_gender, cleaned
 from tillwatch.model import MALFORMED, PROBLEM
 from tillwatch.patterns.features import KEY_COLUMNS, TEXT_COLUMNS
 
@@ -108,10 +108,7 @@ class Decoder:
         """Scaled integers, half to even, and which texts are numbers in range (0 where not)."""
         missing = scaled.is_null()
         if missing.any():
-            bare = pl.col("amount").str.strip_chars()
-            quoted = bare.str.contains(r"^(?:'.*'|\".*\")$") & (bare.str.len_bytes() >= 2)
-            inner = bare.str.slice(1).str.head(-1).str.strip_chars()
-            again = self._scaled(pl.when(quoted).then(inner).otherwise(bare))
+            again = self._scaled(cleaned(pl.col("amount")).str.strip_chars())
             scaled = scaled.scatter(missing.arg_true(), texts.filter(missing).to_frame().select(again).to_series())
         numeric = scaled.is_not_null().to_numpy()
         return scaled.fill_null(0).to_numpy(), numeric

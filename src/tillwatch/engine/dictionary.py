@@ -33,6 +33,14 @@ def clean(text: str) -> str:
     return text
 
 
+def cleaned(text: pl.Expr) -> pl.Expr:
+    """The same as `clean`, as a Polars expression."""
+    bare = text.str.strip_chars()
+    inner = bare.str.slice(1).str.head(-1)
+    quoted = pl.any_horizontal(bare.str.starts_with(q) & bare.str.ends_with(q) for q in ("'", '"'))
+    return pl.when(quoted & (bare.str.len_bytes() >= 2)).then(inner).otherwise(bare)
+
+
 def clean_gender(text: str) -> str:
     """F, M, E or U.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path, PurePath
 from typing import Literal
 
 from tillwatch.ingest.readers import csv, jsonl, parquet
-from tillwatch.ingest.readers.base import Compression, Piece, Reading
+from tillwatch.ingest.readers.base import Compression, FileRefused, Piece, Reading
 from tillwatch.ingest.settings import Format, IngestSettings
 from tillwatch.model import Position
 
@@ -38,14 +38,14 @@ def format_of(name: str, format: Format) -> Format | None:
     return _SUFFIXES.get(_suffixes(name)[0]) if format == "auto" else format
 
 
-def reader_of(name: str, settings: IngestSettings) -> tuple[Cut, Reading] | None:
-    """How a file is read, None when its format cannot be told. A `.tsv` file is delimited by tabs."""
+def pieces_of(path: Path, name: str, settings: IngestSettings, start: Position) -> Generator[Piece, None, None]:
+    """The rows of a file from `start` on, as its reader cuts them. A `.tsv` file is delimited by tabs."""
     format = format_of(name, settings.format)
     if format is None:
-        return None
+        raise FileRefused(f"is of no known format ({KNOWN})")
     suffix, compression = _suffixes(name)
     delimiter = "\t" if suffix == ".tsv" and settings.delimiter == "," else settings.delimiter
-    return _CUT[format], Reading(name, compression, delimiter, settings.required)
+    yield from _CUT[format](path, settings.rows, start, Reading(name, compression, delimiter, settings.required))
 
 
 def _suffixes(name: str) -> tuple[str, Compression]:

@@ -6,17 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from tillwatch.clock import Clock
 from tillwatch.errors import LogError
-from tillwatch.ingest.pace import Clock
+from tillwatch.landing import Landing
 from tillwatch.model import ChunkInfo
+from tillwatch.retry import Retry
 from tillwatch.state.base import Ledger
-
-if TYPE_CHECKING:
-    from tillwatch.landing import Landing
 
 _AHEAD = 3
 """Chunks that may wait to be put: they are held in memory."""
@@ -37,16 +35,18 @@ class Lander:
         landing: Landing,
         ledger: Ledger,
         clock: Clock,
+        retry: Retry,
         on_landed: Callable[[ChunkInfo], None],
     ) -> None:
         self._pool = pool
         self._landing = landing
         self._ledger = ledger
         self._clock = clock
+        self._retry = retry
         self._on_landed = on_landed
         self._waiting: deque[Future[ChunkInfo]] = deque()
         self._landed: list[ChunkInfo] = []
-        self._noted_at = clock.now()
+        self._noted_at = clock.monotonic()
         self._failed = False
 
     def put(self, info: ChunkInfo, frame: pl.DataFrame) -> None:
@@ -54,7 +54,7 @@ class Lander:
         self._waiting.append(self._pool.submit(self._put, info, frame))
         while self._waiting and (len(self._waiting) > _AHEAD or self._waiting[0].done()):
             self._landed.append(self._waiting.popleft().result())
-        if len(self._landed) >= _NOTE_CHUNKS or self._clock.now() - self._noted_at >= _NOTE_SECONDS:
+        if len(self._landed) >= _NOTE_CHUNKS or self._clock.monotonic() - self._noted_at >= _NOTE_SECONDS:
             self._note()
 
     def settle(self) -> None:
@@ -67,27 +67,27 @@ class Lander:
         if self._failed:
             raise LogError(f"chunk {info.number} was not landed, because the one before it could not be")
         try:
-            return self._landing.put(info, frame)
+            return self._retry(lambda: self._landing.put(info, frame))
         except BaseException:
             self._failed = True
             raise
 
     def _note(self) -> None:
         landed, self._landed = self._landed, []
-        self._noted_at = self._clock.now()
+        self._noted_at = self._clock.monotonic()
         if landed:
-            self._ledger.record_landed(landed)
+            self._retry(lambda: self._ledger.record_landed(landed))
         for info in landed:
             self._on_landed(info)
 
 
 @contextmanager
 def landing_thread(
-    landing: Landing, ledger: Ledger, clock: Clock, on_landed: Callable[[ChunkInfo], None]
+    landing: Landing, ledger: Ledger, clock: Clock, retry: Retry, on_landed: Callable[[ChunkInfo], None]
 ) -> Iterator[Lander]:
     """A Lander and its thread, which has ended when the block is left; what was waiting then is not put."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="landing")
     try:
-        yield Lander(pool, landing, ledger, clock, on_landed)
+        yield Lander(pool, landing, ledger, clock, retry, on_landed)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from tillwatch.errors import LogError
+from tillwatch.landing import Landing
 from tillwatch.model import ChunkInfo, Position
 from tillwatch.state.base import FileRecord, FileStatus, Ledger
-
-if TYPE_CHECKING:
-    from tillwatch.landing import Landing
 
 _BATCH = 100
 

@@ -25,7 +25,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -44,6 +44,8 @@ _CHANGES = {"os.link", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.tru
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _NOISE = {"into", "or", "replace", "table", "view", "if", "not", "exists", "on"}
+
+Which = Literal["first", "middle", "last"]
 
 
 class Points:
@@ -189,12 +191,8 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--kill-at", metavar="POINT", help="die by SIGKILL there")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write down every point that is passed")
-    parser.add_argument(
-        "--batch-chunks", type=int, default=loop.BATCH_CHUNKS, help="chunks per commit, at most"
-    )
-    parser.add_argument(
-        "--save-chunks", type=int, default=loop.SAVE_CHUNKS, help="chunks until tables are saved"
-    )
+    parser.add_argument("--batch-chunks", type=int, default=loop.BATCH_CHUNKS, help="chunks per commit, at most")
+    parser.add_argument("--save-chunks", type=int, default=loop.SAVE_CHUNKS, help="chunks until tables are saved")
     parser.add_argument("--endless", action="store_true", help="work until SIGTERM")
     parser.add_argument("work", nargs="+", choices=("ingest", "detect", "run"))
     return parser.parse_args(arguments)
@@ -207,8 +205,8 @@ def writing(record: Path) -> list[str]:
     return [p for p in points if _operation(p) in changed]
 
 
-def occurrences(points: Sequence[str], which: Literal["first", "middle", "last"]) -> list[str]:
-    """One point of each name, in order; of a name with fewer than three, `middle` has none, with one `last` neither."""
+def occurrences(points: Sequence[str], which: Which) -> list[str]:
+    """One point of each name, in order. None is in two of first, middle and last."""
     by_name: dict[str, list[str]] = {}
     for point in points:
         by_name.setdefault(_name(point), []).append(point)
@@ -264,12 +262,16 @@ class Outcome:
     map the names of objects to their digests.
     """
 
-    detections: list[tuple[object, ...]]
+    detections: Sequence[tuple[object, ...]]
     turns: list[tuple[int, int, bool]]
     chunks: list[ChunkRecord]
     files: list[FileRecord]
     landed: dict[str, str]
     quarantined: dict[str, str]
+
+    def differences(self, other: Outcome) -> list[str]:
+        """The names of what is not the same in both."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
 
 
 def outcome(config: Path) -> Outcome:
@@ -305,9 +307,7 @@ def problems(config: Path) -> list[str]:
         begun = state.started_at()
         stored = list(state.detections())
     expected = [
-        [begun, s.at, d.pattern, d.action, d.customer, d.merchant, s.file]
-        for s in stored
-        for d in [s.detection]
+        [begun, s.at, d.pattern, d.action, d.customer, d.merchant, s.file] for s in stored for d in [s.detection]
     ]
     published = [
         [*row, name]

@@ -18,7 +18,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 FEED = 1 << 16
-ZSTD_FEED = 1 << 12
+ZSTD_FEED = 1 << 10
 """zstd has no limit on what one call returns: small bites keep a very repetitive file from filling memory."""
 
 
@@ -49,7 +49,7 @@ class Stream:
         self._file.close()
 
     def blocks(self, size: int) -> Iterator[bytes]:
-        """The text in blocks of about `size` bytes, none of them empty."""
+        """The text in blocks of at most `size` bytes, none of them empty."""
         if not self._compression:
             while block := self._raw(size):
                 yield block
@@ -62,13 +62,12 @@ class Stream:
                 parts.append(part)
                 held += len(part)
                 if held >= size:
-                    yield b"".join(parts)
+                    yield from _blocks(parts, size)
                     parts, held = [], 0
         except (_Damage, zlib.error, zstandard.ZstdError) as error:
             what = str(error) if isinstance(error, _Damage) else f"are corrupt ({error})"
             self.damage = f"the compressed data {what}"
-        if held:
-            yield b"".join(parts)
+        yield from _blocks(parts, size)
 
     def digest(self) -> str | None:
         """SHA-256 of the whole file, None when it was not read to its real end."""
@@ -115,6 +114,11 @@ class Stream:
                 data, frame = frame.unused_data, None
         if frame:
             raise _Damage("end early: the file was cut off")
+
+
+def _blocks(parts: list[bytes], size: int) -> Iterator[bytes]:
+    text = b"".join(parts)
+    return (text[at : at + size] for at in range(0, len(text), size))
 
 
 class Window:

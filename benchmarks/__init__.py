@@ -1,0 +1,1 @@
+"""How fast tillwatch is, each figure beside its target, measured in one run: `./run bench`."""

@@ -1,0 +1,62 @@
+"""The machine in words: what a reader needs to compare, and no name of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.report import table
+
+FLUSHES = 50
+
+
+def described(folder: Path) -> str:
+    """A Markdown table of the machine, of what runs on it, and of the disk below `folder`."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "numpy"))
+    rows = [
+        ["cores", f"{len(os.sched_getaffinity(0))} × {_processor()}"],
+        ["memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"],
+        ["software", f"{platform.system()}, Python {platform.python_version()}, {packages}, "
+                     f"SQLite {sqlite3.sqlite_version}"],
+        ["disk", f"{_file_system(folder)}; writing 4 KiB and fsync: {flush_ms(folder):.2f} ms (median)"],
+        ["load before", load()],
+    ]  # fmt: skip
+    return table(["machine", ""], rows)
+
+
+def load() -> str:
+    """The load averages: on an otherwise idle machine the first is near 0 before the run."""
+    return "load average " + ", ".join(f"{value:.2f}" for value in os.getloadavg())
+
+
+def flush_ms(folder: Path) -> float:
+    """How long a small write takes until it is on the disk, in milliseconds: the price of every durable commit."""
+    times = []
+    with (folder / "flush").open("wb", buffering=0) as file:
+        for _ in range(FLUSHES):
+            began = time.perf_counter()
+            file.write(b"\0" * 4096)
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - began)
+    (folder / "flush").unlink()
+    return statistics.median(times) * 1000
+
+
+def _processor() -> str:
+    if not sys.platform.startswith("linux"):
+        return platform.processor() or platform.machine()
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return models[0].partition(":")[2].strip() if models else platform.machine()
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system that holds `folder`: on tmpfs a flush costs nothing, and proves nothing."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    holding = [(len(place), kind) for place, kind in mounts if folder.resolve().is_relative_to(place)]
+    return max(holding)[1]

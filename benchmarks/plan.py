@@ -1,0 +1,29 @@
+"""What a run of the benchmarks was asked for."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.data import Data, standard
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`folder` holds everything that is made; `big` says whether data of 30 times the size are wanted."""
+
+    folder: Path
+    repeat: int
+    quick: bool
+    big: bool
+
+    @cached_property
+    def standard(self) -> Data:
+        """BankSim, or what stands for it."""
+        return standard(self.folder, quick=self.quick)
+
+    def say(self, text: str) -> None:
+        """Tells the person what is going on; the figures go to stdout."""
+        print(f"bench: {text}", file=sys.stderr, flush=True)

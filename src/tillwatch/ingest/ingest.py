@@ -1,0 +1,213 @@
+"""The loop of ingest: look at the source, take files in order, land their rows in chunks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+from tillwatch.clock import Clock
+from tillwatch.ingest.discover import Found
+from tillwatch.ingest.formats import pieces_of
+from tillwatch.ingest.known import Finding, Known
+from tillwatch.ingest.lander import Lander, landing_thread
+from tillwatch.ingest.pace import Pace
+from tillwatch.ingest.readers.base import FileBroken, FileRefused, Piece
+from tillwatch.ingest.reconcile import reconcile
+from tillwatch.ingest.settings import (
+    PROBLEMS,
+    ChunkLanded,
+    Event,
+    FileFinished,
+    FileIgnored,
+    FileStarted,
+    IngestResult,
+    IngestSettings,
+)
+from tillwatch.ingest.watch import Watch
+from tillwatch.landing import Landing
+from tillwatch.model import ChunkInfo, Position, SourceFile
+from tillwatch.retry import Retry
+from tillwatch.state.base import FileRecord, FileStatus, Ledger
+
+
+def ingest(
+    settings: IngestSettings,
+    landing: Landing,
+    ledger: Ledger,
+    clock: Clock,
+    stop: threading.Event,
+    once: bool,
+    on_event: Callable[[Event], None],
+    retry: Retry,
+) -> IngestResult:
+    """Lands the source, going on after what is in the landing zone already.
+
+    Runs until `stop` is set, then finishes the chunk in hand; with `once` it lands what is there, flat out, and
+    returns. A file that cannot be read, ends early or is changed does not keep others from being read: the
+    result has it. What a store or the ledger refuses is tried again as `retry` has patience. Events come in the
+    calling thread. Raises SourceError when the source is not there or a disk fails, LogError, StoreError and
+    StateError as the landing zone and the ledger do.
+    """
+    number, position = retry(lambda: reconcile(landing, ledger))
+    tally = _Tally(on_event)
+    with landing_thread(landing, ledger, clock, retry, tally.landed) as lander:
+        pace = Pace(0 if once else settings.every, clock)
+        _Ingest(settings, ledger, lander, pace, retry, stop, tally, number).run(position, clock, once)
+        lander.settle()
+    return tally.result()
+
+
+class _Tally:
+    """Passes events on and sums them up."""
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event = on_event
+        self._chunks = 0
+        self._rows = 0
+        self._problems: dict[str, str] = {}
+
+    def landed(self, info: ChunkInfo) -> None:
+        self._chunks += 1
+        self._rows += info.rows
+        self._on_event(ChunkLanded(info))
+
+    def started(self, file: SourceFile, row: int) -> None:
+        self._on_event(FileStarted(file, row))
+
+    def finished(self, record: FileRecord) -> None:
+        self._problems.pop(record.file.name, None)
+        if record.status in PROBLEMS:
+            self._problems[record.file.name] = f"{record.file.name} {record.problem}"
+        self._on_event(FileFinished(record))
+
+    def ignored(self, ignored: FileIgnored) -> None:
+        if ignored.problem:
+            self._problems[ignored.name] = f"{ignored.name} {ignored.reason}"
+        self._on_event(ignored)
+
+    def result(self) -> IngestResult:
+        return IngestResult(self._chunks, self._rows, tuple(self._problems.values()))
+
+
+class _Ingest:
+    """One run."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        ledger: Ledger,
+        lander: Lander,
+        pace: Pace,
+        retry: Retry,
+        stop: threading.Event,
+        tally: _Tally,
+        number: int,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._lander = lander
+        self._pace = pace
+        self._retry = retry
+        self._stop = stop
+        self._tally = tally
+        self._number = number
+        self._known = Known(retry(ledger.files))
+
+    def run(self, position: Position, clock: Clock, once: bool) -> None:
+        """Takes files until there is none (`once`) or until stopped; goes on at `position` in the one begun."""
+        begun = self._known.begun()
+        first = begun.file.name if begun else None
+        watch = Watch(self._settings, clock, once, first, self._tally.ignored)
+        found = watch.next()
+        if begun and (found is None or found.name != first):
+            self._finish(begun, "broken", f"is gone after row {begun.rows}: the rows behind it are not landed")
+        while not self._stop.is_set():
+            if found:
+                self._take(found, position)
+            elif once:
+                return
+            else:
+                clock.wait(self._stop, watch.period)
+            found = watch.next()
+
+    def _take(self, found: Found, position: Position) -> None:
+        judgement = self._known.judge(found)
+        record = judgement.record
+        match judgement.finding:
+            case Finding.NEW:
+                self._note(record)
+                self._read(found, record, Position())
+            case Finding.BEGUN:
+                self._read(found, record, position)
+            case Finding.PARTIAL:
+                self._tally.finished(record)
+            case Finding.CHANGED:
+                self._finish(record, "changed", _changed_since(record))
+            case Finding.DUPLICATE if judgement.original:
+                original = judgement.original.file.name
+                self._finish(record, "duplicate", f"has the same content as {original}: it is not read again")
+
+    def _read(self, found: Found, record: FileRecord, position: Position) -> None:
+        """Lands a file's rows from `position` on, and notes how it ended, or when stopped, how far it came."""
+        self._tally.started(record.file, position.row)
+        changed, ended = False, None
+        with closing(pieces_of(found.path, found.name, self._settings, position)) as pieces:
+            try:
+                for piece in pieces:
+                    if not self._pace.turn(self._stop):
+                        self._lander.settle()
+                        self._note(record)
+                        return
+                    if changed := not found.unchanged():
+                        break
+                    self._land(record.file, piece)
+                    record = replace(record, rows=piece.position.row, digest=piece.file_digest)
+            except (FileRefused, FileBroken) as error:
+                ended = error
+        if changed or (record.digest is None and not found.unchanged()):
+            self._finish(record, *_changed_meanwhile(record))
+        else:
+            self._finish(record, *_outcome(record, ended))
+
+    def _land(self, file: SourceFile, piece: Piece) -> None:
+        info = ChunkInfo(self._number, piece.frame.height, file, piece.first_row, piece.position, piece.file_digest)
+        self._lander.put(info, piece.frame)
+        self._number += 1
+        if self._pace.every:
+            self._lander.settle()
+
+    def _finish(self, record: FileRecord, status: FileStatus, problem: str | None) -> None:
+        self._lander.settle()
+        record = replace(record, status=status, problem=problem)
+        self._note(record)
+        self._known.add(record)
+        self._tally.finished(record)
+
+    def _note(self, record: FileRecord) -> None:
+        self._retry(lambda: self._ledger.record_file(record))
+
+
+def _outcome(record: FileRecord, ended: FileRefused | FileBroken | None) -> tuple[FileStatus, str | None]:
+    if ended is None:
+        return "done", None if record.rows else "has no rows"
+    if isinstance(ended, FileBroken):
+        return "broken", str(ended)
+    return ("broken", f"{ended}, after row {record.rows}") if record.rows else ("refused", str(ended))
+
+
+def _changed_meanwhile(record: FileRecord) -> tuple[FileStatus, str]:
+    if not record.rows:
+        return "refused", "was changed or removed before a row of it was landed: it is taken when it stays as it is"
+    return "changed", (
+        f"was changed or removed while it was read: its first {record.rows} rows are landed, the rows behind them "
+        "are not. Put these under a new name"
+    )
+
+
+def _changed_since(record: FileRecord) -> str:
+    return (
+        f"has changed after it was taken: its first {record.rows} rows are landed and stay, the new content is "
+        "not read. Give new content a new name"
+    )

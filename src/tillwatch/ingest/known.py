@@ -1,0 +1,92 @@
+"""Which files were taken before, and what that means for one that is found."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tillwatch.ingest.discover import Found
+from tillwatch.ingest.readers.base import FileRefused
+from tillwatch.ingest.readers.stream import file_digest
+from tillwatch.model import SourceFile
+from tillwatch.state.base import FileRecord
+
+
+class Finding(enum.Enum):
+    """What a found file is, seen from the ledger."""
+
+    NEW = "to be read from its start"
+    BEGUN = "to be read on"
+    WHOLE = "read to its end before, or a known duplicate"
+    PARTIAL = "read in part before, with nothing more to be had"
+    CHANGED = "other content under the name of a file that was taken"
+    DUPLICATE = "the content of a file that was taken, under another name"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a file is. `record` is the one of the file, `original` of the file that a duplicate repeats."""
+
+    finding: Finding
+    record: FileRecord
+    original: FileRecord | None = None
+
+
+class Known:
+    """The files of the ledger. Once a row of a file is landed, its name stands for its content."""
+
+    def __init__(self, records: Iterable[FileRecord]) -> None:
+        self._by_name: dict[str, FileRecord] = {}
+        self._by_digest: dict[str, FileRecord] = {}
+        self._sizes: set[int] = set()
+        self._next_number = 0
+        for record in records:
+            self.add(record)
+
+    def add(self, record: FileRecord) -> None:
+        """Remembers a file, or what became of it."""
+        self._by_name[record.file.name] = record
+        self._next_number = max(self._next_number, record.file.number + 1)
+        if record.rows and record.digest:
+            self._by_digest.setdefault(record.digest, record)
+            self._sizes.add(record.file.size)
+
+    def begun(self) -> FileRecord | None:
+        """The file that was being read when the last run ended."""
+        return next((record for record in self._by_name.values() if _is_begun(record)), None)
+
+    def judge(self, found: Found) -> Judgement:
+        """What a found file is. Reads it when one of the same size was taken; SourceError when the disk fails."""
+        record = self._by_name.get(found.name)
+        if record and _same(record.file, found):
+            if _is_begun(record):
+                return Judgement(Finding.BEGUN, record)
+            if record.status in ("changed", "broken"):
+                return Judgement(Finding.PARTIAL, record)
+            if record.status in ("done", "duplicate"):
+                return Judgement(Finding.WHOLE, record)
+        digest = _digest(found) if found.size in self._sizes else None
+        if record and record.rows:
+            same = digest is not None and digest == record.digest
+            return Judgement(Finding.WHOLE if same else Finding.CHANGED, record)
+        number = record.file.number if record else self._next_number
+        fresh = FileRecord(SourceFile(number, found.name, found.size, found.modified), "reading")
+        if digest in self._by_digest:
+            return Judgement(Finding.DUPLICATE, fresh, self._by_digest[digest])
+        return Judgement(Finding.NEW, fresh)
+
+
+def _digest(found: Found) -> str | None:
+    try:
+        return file_digest(found.path)
+    except FileRefused:  # it says so again when it is read
+        return None
+
+
+def _is_begun(record: FileRecord) -> bool:
+    return record.status == "reading" and record.rows > 0
+
+
+def _same(file: SourceFile, found: Found) -> bool:
+    return (file.size, file.modified) == (found.size, found.modified)

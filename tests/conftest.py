@@ -1,0 +1,8 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import pytest
+
+for module in ("stores", "state"):  # the suites that adapters pass: their asserts are to explain themselves too
+    pytest.register_assert_rewrite(f"tillwatch.testing.{module}")
