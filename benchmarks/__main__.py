@@ -51,9 +51,11 @@ def main() -> None:
                 continue
             big = not given.quick and (given.full or key in given.which)
             repeat = given.repeat or (1 if given.quick else rounds)
+            others = machine.Others()
             sections.append(measure(Plan(folder, repeat, given.quick, big)))
-            print(sections[-1].text(), flush=True)
-    print(f"## Targets\n\n{verdicts(sections)}\n\nAfter the run: {machine.load()}.")
+            print(sections[-1].text())
+            print(f"Other programs used {others.share():.0%} of the processors meanwhile.\n", flush=True)
+    print(f"## Targets\n\n{verdicts(sections)}")
 
 
 if __name__ == "__main__":

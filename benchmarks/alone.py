@@ -7,10 +7,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.child import module, run
+from benchmarks.child import Done, module, run
 from benchmarks.data import Data, configured
+
+if TYPE_CHECKING:
+    from tillwatch.pipeline import Event, Pipeline
+
+BEGAN = time.perf_counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,13 @@ class Alone:
     detections: int
     commits: tuple[tuple[int, float], ...]
 
+    @classmethod
+    def of(cls, done: Done) -> Alone:
+        """What a process told."""
+        told: dict[str, Any] = json.loads(done.out)
+        commits = tuple((chunks, seconds) for chunks, seconds in told.pop("commits"))
+        return cls(process=done.seconds, peak=done.peak, commits=commits, **told)
+
     @property
     def chunks(self) -> int:
         return self.commits[-1][0]
@@ -38,38 +50,46 @@ class Alone:
         return out
 
 
-def alone(folder: Path, data: Data, landing: Path, chunks_per_commit: int | None = None) -> Alone:
+def alone(
+    folder: Path,
+    data: Data,
+    landing: Path,
+    chunks_per_commit: int | None = None,
+    program: tuple[str, ...] = module("alone"),
+) -> Alone:
     """Detects in all landed chunks; commits as the product does, or every so many chunks."""
     config = configured(folder, data, landing=str(landing))
-    done = run(*module("alone"), config, *([] if chunks_per_commit is None else [str(chunks_per_commit)]))
-    told: dict[str, Any] = json.loads(done.out)
-    commits = tuple((chunks, seconds) for chunks, seconds in told.pop("commits"))
-    return Alone(process=done.seconds, peak=done.peak, commits=commits, **told)
+    return Alone.of(run(*program, config, *([] if chunks_per_commit is None else [str(chunks_per_commit)])))
 
 
-def main(config: str, chunks_per_commit: str | None = None) -> None:
-    began = time.perf_counter()
+def timed(kind: type[Pipeline], config: str, chunks_per_commit: str | None) -> None:
+    """Detects in this process, and prints how long it took."""
     from tillwatch.detect import loop
-    from tillwatch.pipeline import Event, Pipeline
 
-    imported = time.perf_counter()
     if chunks_per_commit is not None:
         loop.BATCH_CHUNKS = int(chunks_per_commit)
-    pipeline = Pipeline.open(config)
+    imported = time.perf_counter()
+    pipeline = kind.open(config)
     assert pipeline.setup.program  # the lookups are read here
     ready = time.perf_counter()
     commits, rows, detections = [(0, 0.0)], 0, 0
 
     def count(event: Event) -> None:
         nonlocal rows, detections
-        assert isinstance(event, loop.Processed), event
-        commits.append((event.last + 1, time.perf_counter() - ready))
-        rows += event.counted + event.quarantined
-        detections += sum(event.detections.values())
+        if isinstance(event, loop.Processed):
+            commits.append((event.last + 1, time.perf_counter() - ready))
+            rows += event.counted + event.quarantined
+            detections += sum(event.detections.values())
 
     pipeline.detect(once=True, observer=count)
-    told = {"imports": imported - began, "lookups": ready - imported, "detect": time.perf_counter() - ready}
+    told = {"imports": imported - BEGAN, "lookups": ready - imported, "detect": time.perf_counter() - ready}
     print(json.dumps(told | {"rows": rows, "detections": detections, "commits": commits}))
+
+
+def main(config: str, chunks_per_commit: str | None = None) -> None:
+    from tillwatch.pipeline import Pipeline
+
+    timed(Pipeline, config, chunks_per_commit)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ TILLWATCH = (sys.executable, "-m", "tillwatch")
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A process that ended well: wall time in seconds, peak memory in bytes, what it printed."""
+    """A process that ended well: wall and processor time in seconds, peak memory in bytes, what it printed."""
 
     seconds: float
+    processor: float
     peak: int
     out: str
 
@@ -44,8 +45,8 @@ def spawn(command: tuple[str | Path, ...], out: BinaryIO) -> subprocess.Popen[by
     return subprocess.Popen([str(c) for c in command], cwd=ROOT, env=environment(), stdout=out, stderr=out)
 
 
-def run(*command: str | Path) -> Done:
-    """Runs a process to its end. Raises SystemExit with what it said when it fails."""
+def run(*command: str | Path, expect: int = 0) -> Done:
+    """Runs a process to its end. Raises SystemExit with what it said when it ends otherwise than expected."""
     with tempfile.TemporaryFile() as out:
         began = time.perf_counter()
         process = spawn(command, out)
@@ -54,11 +55,11 @@ def run(*command: str | Path) -> Done:
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read().decode()
-    check(process, text)
-    return Done(seconds, usage.ru_maxrss * 1024, text)
+    check(process, text, expect)
+    return Done(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
 
 
-def check(process: subprocess.Popen[bytes], text: str) -> None:
+def check(process: subprocess.Popen[bytes], text: str, expect: int = 0) -> None:
     """Raises SystemExit when the process failed."""
-    if process.returncode:
+    if process.returncode != expect:
         raise SystemExit(f"{' '.join(map(str, process.args))} ended with {process.returncode}:\n{text}")  # type: ignore[arg-type]

@@ -25,8 +25,8 @@ def measure(plan: Plan) -> Section:
         place = folder / f"{number}-{CHUNKS_PER_COMMIT[name] or 'shipped'}"
         runs[name].append(alone(place, data, landing, CHUNKS_PER_COMMIT[name]))
 
-    alternate(plan.repeat + 1, tuple(runs), contest)
-    counted = {name: list(done[1:]) for name, done in runs.items()}
+    alternate(plan.warm_up + plan.repeat, tuple(runs), contest)
+    counted = {name: done[plan.warm_up :] for name, done in runs.items()}
     speed = spread(r.rows / r.detect for r in counted[SHIPPED])
     head = ["commits", "rows/s, median (least–greatest)", "ms a chunk", "commits made", "detections"]
     body = (

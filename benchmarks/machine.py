@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sqlite3
 import statistics
 import sys
@@ -25,14 +26,32 @@ def described(folder: Path) -> str:
         ["software", f"{platform.system()}, Python {platform.python_version()}, {packages}, "
                      f"SQLite {sqlite3.sqlite_version}"],
         ["disk", f"{_file_system(folder)}; writing 4 KiB and fsync: {flush_ms(folder):.2f} ms (median)"],
-        ["load before", load()],
+        ["load average before", ", ".join(f"{value:.2f}" for value in os.getloadavg())],
     ]  # fmt: skip
     return table(["machine", ""], rows)
 
 
-def load() -> str:
-    """The load averages: on an otherwise idle machine the first is near 0 before the run."""
-    return "load average " + ", ".join(f"{value:.2f}" for value in os.getloadavg())
+class Others:
+    """How much of the processors other programs use from now on: with more than a few percent, times are too long."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._own = time.perf_counter(), _busy_seconds(), _own_seconds()
+
+    def share(self) -> float:
+        """Between 0 and 1, since this was made."""
+        taken = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
+        return max(0.0, taken / (time.perf_counter() - self._began) / (os.cpu_count() or 1))
+
+
+def _busy_seconds() -> float:
+    """Processor time that any program has used: user, nice, system, irq, softirq, steal of /proc/stat."""
+    ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    return sum(ticks[i] for i in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def flush_ms(folder: Path) -> float:

@@ -19,6 +19,11 @@ class Plan:
     quick: bool
     big: bool
 
+    @property
+    def warm_up(self) -> int:
+        """Rounds that do not count: files come into the page cache, Python keeps its byte code."""
+        return 0 if self.quick else 1
+
     @cached_property
     def standard(self) -> Data:
         """BankSim, or what stands for it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.child import TILLWATCH, Done, module, run
@@ -23,14 +22,14 @@ def measure(plan: Plan) -> Section:
     """Every contestant a process of its own, in turn, each after a round that does not count."""
     data, folder = plan.standard, plan.folder / "whole"
     empty = header_only(data, folder / "headers")
-    rounds: list[dict[str, Done]] = [{} for _ in range(plan.repeat + 1)]
+    rounds: list[dict[str, Done]] = [{} for _ in range(plan.warm_up + plan.repeat)]
 
     def contest(name: str, number: int) -> None:
         rounds[number][name] = _contestant(name, folder / str(number), data, empty)
 
     plan.say(f"a: run --once and the floor on {data.name}, {plan.repeat} times")
-    alternate(plan.repeat + 1, CONTESTANTS, contest)
-    return _section(data, rounds[1:], _exact(folder / "0" / "run" / "tillwatch.yaml", data))
+    alternate(len(rounds), CONTESTANTS, contest)
+    return _section(data, rounds[plan.warm_up :], _exact(folder / "0" / "run" / "tillwatch.yaml", data))
 
 
 def _contestant(name: str, folder: Path, data: Data, empty: Data) -> Done:
@@ -43,19 +42,18 @@ def _contestant(name: str, folder: Path, data: Data, empty: Data) -> Done:
 
 
 def _section(data: Data, rounds: list[dict[str, Done]], found: str) -> Section:
-    times: Mapping[str, list[float]] = {name: [r[name].seconds for r in rounds] for name in CONTESTANTS}
     bare = [(r[RUN].seconds - r[RUN_START].seconds, r[FLOOR].seconds - r[FLOOR_START].seconds) for r in rounds]
     ratio = spread(work / floor for work, floor in bare)
     whole = spread(r[RUN].seconds / r[FLOOR].seconds for r in rounds)
-    rows = [[name, spread(seconds).shown("{:.3f}")] for name, seconds in times.items()]
+    rows = [_row(name, [r[name] for r in rounds]) for name in CONTESTANTS]
     rows += [
-        ["floor, start-up taken off", spread(floor for _, floor in bare).shown("{:.3f}")],
-        ["`run --once`, start-up taken off", spread(work for work, _ in bare).shown("{:.3f}")],
+        ["floor, start-up taken off", spread(floor for _, floor in bare).shown("{:.3f}"), ""],
+        ["`run --once`, start-up taken off", spread(work for work, _ in bare).shown("{:.3f}"), ""],
     ]
     speed = spread(data.rows / work for work, _ in bare)
     body = (
         f"{data.name}, {data.rows:,} rows, {len(rounds)} rounds, one process after the other. {found}\n\n"
-        + table(["process", "seconds, median (least–greatest)"], rows)
+        + table(["process", "seconds, median (least–greatest)", "of processor time"], rows)
         + f"\n\n`run --once` takes **{ratio.shown()}** times the floor, start-up taken off both "
         f"({speed.shown('{:,.0f}')} rows/s), and {whole.shown()} times with it."
     )
@@ -63,6 +61,11 @@ def _section(data: Data, rounds: list[dict[str, Done]], found: str) -> Section:
         "a", "`run --once`, times the floor", ratio.shown(), f"at most {TARGET:.0f}", ratio.median <= TARGET
     )
     return Section("(a) The whole job against the floor", body, (verdict,))
+
+
+def _row(name: str, runs: list[Done]) -> list[str]:
+    times = (spread(r.seconds for r in runs), spread(r.processor for r in runs))
+    return [name, *(t.shown("{:.3f}") for t in times)]
 
 
 def _exact(config: Path, data: Data) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -255,20 +255,20 @@ def _watched(uri: str, wake: Wake) -> Iterator[None]:
     """File-system events in the landing zone as a hint that something has landed; polling is the truth."""
     from watchfiles import watch
 
-    folder = Path(uri)
-    over = threading.Event()
+    folder, over = Path(uri), threading.Event()
 
     def listen() -> None:
         for _ in watch(folder, stop_event=over, debounce=5, step=5, rust_timeout=500, recursive=False):
             wake.hint.set()
 
-    if not folder.is_dir():
-        yield
-        return
+    with suppress(OSError):  # a folder that cannot be made is reported by whoever needs it
+        folder.mkdir(parents=True, exist_ok=True)
     thread = threading.Thread(target=listen, name="tillwatch-watch", daemon=True)
-    thread.start()
+    if folder.is_dir():
+        thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()

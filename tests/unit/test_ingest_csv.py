@@ -145,7 +145,7 @@ def test_row_over_the_limit_breaks_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"a,b\n1,2\n3,4\n" + b"x" * (3 << 20) + b"\n5,6\n")
     found = []
     with pytest.raises(FileBroken, match="a row is longer than 2 MiB, after row 2"):
-        for piece in cut_blocks(path, 10, NO_START, Reading("a", "", ",", {}), 1 << 16, Limits(1 << 20, 2 << 20)):
+        for piece in cut_blocks(path, 10, NO_START, Reading("a", "", ",", {}), 1 << 20, Limits(1 << 20, 2 << 20)):
             found.append(piece)
     assert [(p.frame.height, p.file_digest) for p in found] == [(2, None)]
 
@@ -191,7 +191,7 @@ def test_missing_column(tmp_path: Path) -> None:
     """A missing column is named with its logical name, a near name and the columns found."""
     text = refusal(tmp_path, b"step,Custommer,amount\n", customer="customer", amount="amount")
     assert text == (
-        "has no column 'customer' (columns.customer), did you mean 'Custommer'?. Columns found: step, Custommer, amount"
+        "has no column 'customer' (columns.customer; did you mean 'Custommer'?). Columns found: step, Custommer, amount"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
-from tillwatch.cli.outcome import exit_code
+from tillwatch.cli.outcome import NobodyReads, exit_code
 
 Example = tuple[str, str]
 """A command line and what it does."""
@@ -46,6 +46,12 @@ class Program(click.Group):
         raise SystemExit(
             exit_code(lambda: parse_and_run(args, self.name, complete_var, standalone_mode=False, **extra))
         )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise NobodyReads from None  # click would make it exit code 1, which says that the run failed
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in self.sections.values() for name in names]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -30,7 +29,7 @@ class LiveDisplay:
 
     def tick(self) -> None:
         self._print_notices()
-        now, done = time.monotonic(), self._report.text("")
+        now, done = self._report.now(), self._report.text("")
         if done != self._drawn or now - self._drawn_at >= STILL_SECONDS:
             self._drawn, self._drawn_at = done, now
             lines = Text("\n", no_wrap=True, overflow="ellipsis").join(self._lines(now))

@@ -18,6 +18,10 @@ PIPE_CLOSED = 141
 """What a shell says of a program that wrote to a pipe nobody reads any more."""
 
 
+class NobodyReads(Exception):
+    """The pipe that output goes to is closed, as by `| head`: a reason to end, no failure."""
+
+
 def tell(text: str) -> None:
     """Says something to the person, on stderr."""
     click.echo(f"tillwatch: {text}", err=True)
@@ -31,7 +35,7 @@ def exit_code(program: Callable[[], int | None]) -> int:
     try:
         code = program() or 0
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (NobodyReads, BrokenPipeError):
         _let_go_of_output()
         return PIPE_CLOSED
     except click.Abort:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -73,9 +72,13 @@ class Report:
     def __init__(self, title: str, pipeline: Pipeline, counts: Counts, *, lands: bool, detects: bool) -> None:
         self.title, self.counts = title, counts
         self.lands, self.detects = lands, detects
-        self.began = time.monotonic()
         self._pipeline = pipeline
+        self.began = self.now()
         self._probed, self._probed_at = (0, 0), self.began - PROBE_SECONDS
+
+    def now(self) -> float:
+        """Seconds that never go back, by the pipeline's clock."""
+        return self._pipeline.clock.monotonic()
 
     @property
     def rows(self) -> int:
@@ -84,7 +87,7 @@ class Report:
 
     def behind(self) -> int:
         """Chunks landed and not processed; what other processes land is seen once a second."""
-        now = time.monotonic()
+        now = self.now()
         if now - self._probed_at >= PROBE_SECONDS:
             self._probed, self._probed_at = _in_state(self._pipeline), now
         landed, processed = self._probed
@@ -135,7 +138,7 @@ class Lines:
 
     def tick(self) -> None:
         self._tell_notices()
-        now = time.monotonic()
+        now = self._report.now()
         if now < self._next:
             return
         self._next = now + LINE_SECONDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -50,16 +49,18 @@ def observed(
     *,
     lands: bool = True,
     detects: bool = True,
-) -> Counts:
-    """Shows progress while `action` runs, and a line of what was done at its end, also when it fails."""
+) -> None:
+    """Shows progress while `action` runs, then a line of what was done; when it fails, of what was done before."""
     from tillwatch.cli.progress import Counts, Report, display_for, shown
 
     counts = Counts([plan.pattern.id for plan in pipeline.composed.program.plans], notices)
     report = Report(Path(pipeline.settings.source.uri).name, pipeline, counts, lands=lands, detects=detects)
+    completed = False
     try:
         with shown(display_for(report), stop.set):
             action(counts)
+        completed = True
     finally:
-        seconds = time.monotonic() - report.began
-        tell(report.text(f"{duration(seconds)}, {rate(report.rows, seconds)}"))
-    return counts
+        if completed or counts.landed_chunks or counts.processed_chunks:
+            seconds = report.now() - report.began
+            tell(report.text(f"{duration(seconds)}, {rate(report.rows, seconds)}"))

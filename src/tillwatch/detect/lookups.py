@@ -66,7 +66,8 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
     try:
         columns_of(source)
         rows = _parsed(source, digits).collect()
-        digest = hashlib.file_digest(source.path.open("rb"), "sha256").hexdigest()
+        with source.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SourceError(f"lookup {source.name}: cannot read {source.path}: {error.strerror}") from None
     except PolarsError as error:

@@ -86,7 +86,9 @@ class Detect:
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._next = self._saved = 0
-        self._saved_at = self._unplanned_since = clock.monotonic()
+        self._saved_at = clock.monotonic()
+        self._lingering_since: float | None = None
+        self._rows_per_chunk = BATCH_ROWS
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="tillwatch-read")
         self._ahead: dict[int, Future[Chunk]] = {}
 
@@ -102,8 +104,7 @@ class Detect:
                 if last_look:
                     self._check_gap()
                     break
-                self._idle()
-                self._clock.wait(wake.hint, POLL_SECONDS)
+                self._clock.wait(wake.hint, self._idle())
         finally:
             self._readers.shutdown(cancel_futures=True)
         self._finish()
@@ -115,6 +116,7 @@ class Detect:
         recover(self._fold, self._decoder, self._landing, self._state, cursor)
         self._next, self._saved = cursor.chunk, cursor.tables
         self._publish()
+        self._note_lingering(0)
 
     def _work(self) -> bool:
         """Folds and commits the chunks that wait, up to a batch; says whether there were any."""
@@ -126,6 +128,7 @@ class Detect:
         self._next = commit.last + 1
         if commit.detections:
             self._publish()
+            self._note_lingering(len(commit.detections))
         if self._next - self._saved >= SAVE_CHUNKS:
             self._save()
         self._on_progress(_progress(commit))
@@ -133,7 +136,7 @@ class Detect:
 
     def _read(self) -> list[Chunk]:
         """The chunks that wait, in order, at most a batch; those behind them are read meanwhile."""
-        self._read_ahead(2 * BATCH_CHUNKS)
+        self._read_ahead(2 * min(BATCH_CHUNKS, max(1, BATCH_ROWS // self._rows_per_chunk)))
         chunks: list[Chunk] = []
         rows = 0
         while len(chunks) < BATCH_CHUNKS and rows < BATCH_ROWS:
@@ -142,6 +145,8 @@ class Detect:
                 break
             chunks.append(reading.result())
             rows += chunks[-1].info.rows
+        if chunks:
+            self._rows_per_chunk = max(1, rows // len(chunks))
         return chunks
 
     def _read_ahead(self, limit: int) -> None:
@@ -173,15 +178,26 @@ class Detect:
             data = quarantine.render(whole, decoded.rejects)
             self._retry(lambda: put_same(self._quarantined, quarantine.name(chunk.info.number), data))
 
-    def _idle(self) -> None:
-        """Nothing waits: publish what has lingered, save the tables."""
+    def _note_lingering(self, new: int) -> None:
+        """Since when the oldest detection that is in no file yet has been waiting; `new` ones came just now."""
+        waiting = self._state.unplanned()
+        if waiting == 0:
+            self._lingering_since = None
+        elif self._lingering_since is None or waiting <= new:
+            self._lingering_since = self._clock.monotonic()
+
+    def _idle(self) -> float:
+        """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
         now = self._clock.monotonic()
-        if self._state.unplanned() == 0:
-            self._unplanned_since = now
-        elif now - self._unplanned_since >= self._setup.linger:
-            self._publish_rest()
+        left = POLL_SECONDS
+        if self._lingering_since is not None:
+            left = self._lingering_since + self._setup.linger - now
+            if left <= 0:
+                self._publish_rest()
+                self._lingering_since = None
         if self._next > self._saved and now - self._saved_at >= SAVE_SECONDS:
             self._save()
+        return min(max(left, 0.0), POLL_SECONDS)
 
     def _finish(self) -> None:
         """The run ended: the last file may be short."""

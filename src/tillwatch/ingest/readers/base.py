@@ -98,17 +98,17 @@ def check_columns(found: Sequence[str], required: Mapping[str, str], hint: str =
     if clash := [name for name in found if name in RESERVED]:
         raise FileRefused(f"has a column {clash[0]!r}, a name that tillwatch keeps for itself: rename it")
     missing = [
-        f"{column!r} (columns.{logical}){_did_you_mean(column, found)}"
+        f"{column!r} (columns.{logical}{_did_you_mean(column, found)})"
         for logical, column in required.items()
         if column not in found
     ]
     if missing:
         shown = ", ".join(found)
         shown = shown if len(shown) <= 500 else f"{shown[:500]}… ({len(found)} in all)"
-        raise FileRefused(f"has no column {'; '.join(missing)}. Columns found: {shown}{hint}")
+        raise FileRefused(f"has no column {', '.join(missing)}. Columns found: {shown}{hint}")
 
 
 def _did_you_mean(column: str, found: Sequence[str]) -> str:
     folded = {name.casefold(): name for name in found}
     close = difflib.get_close_matches(column.casefold(), folded, n=1)
-    return f", did you mean {folded[close[0]]!r}?" if close else ""
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""

@@ -89,7 +89,7 @@ class _Rows:
                 continue
             else:
                 stop = min(at + self._stretch, len(data))
-                batch, at, self._verdict = self._careful.read(data, at, stop, base, self._text.final)
+                batch, at, self._verdict = self._careful.read(data, at, stop, base, self._text.whole)
             if batch:
                 yield Batch(batch.frame, np.minimum(batch.ends, limit))
         self._text.drop(at)

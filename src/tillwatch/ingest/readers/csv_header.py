@@ -38,7 +38,7 @@ def _header_record(text: Window, grammar: Grammar) -> bytes:
         empty = _EMPTY_LINES.match(text.data)
         text.drop(empty.end() if empty else 0)
         if text.data:
-            verdict, end = grammar.look(text.data, 0, text.final)
+            verdict, end = grammar.look(text.data, 0, text.whole)
         if verdict is Verdict.MORE and text.final:
             raise FileRefused(text.stream.damage or "is empty: it has not even a header")
         if verdict is Verdict.MORE:

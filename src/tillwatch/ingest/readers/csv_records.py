@@ -50,12 +50,12 @@ class Grammar:
         self._plain = re.compile(plain)
         self._record = re.compile(field + rb"(?:" + separator + field + rb")*+\r?\n")
 
-    def look(self, text: bytes, start: int, final: bool) -> tuple[Verdict, int]:
-        """What stands at `start`, and where it ends, its line end included. `final`: no text will follow."""
+    def look(self, text: bytes, start: int, whole: bool) -> tuple[Verdict, int]:
+        """What stands at `start`, and where it ends, its line end included. `whole`: no text will follow."""
         match = self._record.match(text, start)
         if match and match.end() - start <= self.limits.quoted:
             return Verdict.RECORD, match.end()
-        verdict, end = self._walk(text, start, final)
+        verdict, end = self._walk(text, start, whole)
         if verdict is Verdict.STRAY:
             end = text.find(b"\n", start) + 1
             if not end:
@@ -74,13 +74,13 @@ class Grammar:
             at += len(value) + 1
         return found
 
-    def _walk(self, text: bytes, start: int, final: bool) -> tuple[Verdict, int]:
+    def _walk(self, text: bytes, start: int, whole: bool) -> tuple[Verdict, int]:
         at = start
         while at - start <= self.limits.row:
             opened = text.startswith(b'"', at)
             match = (self._quoted if opened else self._plain).match(text, at)
             end = match.end() if match else len(text)
-            if opened and (end - at > self.limits.quoted or (final and not match)):
+            if opened and (end - at > self.limits.quoted or (whole and not match)):
                 return Verdict.STRAY, 0
             if end == len(text):
                 return (Verdict.MORE if opened else self._unfinished(text, start)), 0
@@ -142,7 +142,7 @@ class CarefulReader:
         self._columns = columns
         self._grammar = grammar
 
-    def read(self, text: bytes, start: int, stop: int, base: int, final: bool) -> tuple[Batch | None, int, Verdict]:
+    def read(self, text: bytes, start: int, stop: int, base: int, whole: bool) -> tuple[Batch | None, int, Verdict]:
         """The rows that begin in `start` to `stop`, where reading goes on, and the last verdict.
 
         `base` is the offset of `text` in the file. Ends before `stop` when the verdict is MORE or LONG.
@@ -150,7 +150,7 @@ class CarefulReader:
         rows = Records(self._columns)
         at, verdict = start, Verdict.RECORD
         while at < stop:
-            verdict, end = self._grammar.look(text, at, final)
+            verdict, end = self._grammar.look(text, at, whole)
             if verdict in (Verdict.MORE, Verdict.LONG):
                 break
             raw = strip_line_end(text[at:end])

@@ -135,13 +135,18 @@ class Window:
         self.end = 0
         self.final = False
 
+    @property
+    def whole(self) -> bool:
+        """Whether the text is known to its real end."""
+        return self.final and not self.stream.damage
+
     def grow(self) -> None:
         """Adds the next block, or finds that there is none."""
         block = next(self._blocks, None)
         self.final = block is None
         self.data += block or b""
         self.end = self.base + len(self.data)
-        if self.final and not self.stream.damage and self.data and not self.data.endswith(b"\n"):
+        if self.whole and self.data and not self.data.endswith(b"\n"):
             self.data += b"\n"
 
     def drop(self, count: int) -> None:
