@@ -69,7 +69,7 @@ def eager(config: str, chunks_per_commit: str | None = None) -> None:
             finally:
                 state.close()
 
-    loop.Fold = KnownFold  # type: ignore[misc]
+    loop.Fold = KnownFold  # type: ignore[attr-defined,assignment]
     timed(Eager, config, chunks_per_commit)
 
 

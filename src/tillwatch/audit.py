@@ -3,6 +3,7 @@ state is what a fresh fold of the log gives."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -168,12 +169,8 @@ def _wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | No
 
 def _sequence(stored: Sequence[StoredDetection]) -> Check:
     problems = [f"seq {s.seq} where {n} is expected" for n, s in enumerate(stored, 1) if s.seq != n][:1]
-    keys = [(s.detection.pattern, s.detection.identity[2]) for s in stored]
-    problems += (
-        [f"{p} is detected twice for {k}" for p, k in keys if keys.count((p, k)) > 1]
-        if len(set(keys)) < len(keys)
-        else []
-    )
+    times = Counter((s.detection.pattern, s.detection.identity[2]) for s in stored)
+    problems += [f"{pattern} is detected {n} times for {key}" for (pattern, key), n in times.items() if n > 1]
     return Check("seq", f"1 to {len(stored)} without a gap, each (pattern, key) once", tuple(problems))
 
 
@@ -203,15 +200,15 @@ def _files(pipeline: Pipeline, state: State, stored: Sequence[StoredDetection]) 
 
 def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> Check:
     fresh, kept = [d.identity for d in found.detections], [s.detection.identity for s in stored]
-    problems = [f"the log gives {d}, the state has no such detection" for d in fresh if d not in set(kept)]
-    problems += [f"the state has {d}, the log does not give it" for d in kept if d not in set(fresh)]
+    in_fresh, in_kept = set(fresh), set(kept)
+    problems = [f"the log gives {d}, the state has no such detection" for d in fresh if d not in in_kept]
+    problems += [f"the state has {d}, the log does not give it" for d in kept if d not in in_fresh]
     if not problems and fresh != kept:
         problems.append("the detections are in another order than the log gives them")
     if not problems:
         pairs = zip(found.detections, stored, strict=True)
-        problems += [
-            f"seq {s.seq} has other evidence than the log gives" for d, s in pairs if d.evidence != s.detection.evidence
-        ]
+        other = [s.seq for d, s in pairs if d.evidence != s.detection.evidence]
+        problems += [f"seq {seq} has other evidence than the log gives" for seq in other]
     return Check("detections", f"{len(kept)} equal a fresh fold of the log, evidence included", tuple(problems))
 
 

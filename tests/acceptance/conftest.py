@@ -1,4 +1,4 @@
-"""A small data set with everything in it: all three patterns fire often, two rows of a hundred are not valid."""
+"""A small data set with everything in it: all patterns fire, cease and fire again, and some rows are not valid."""
 
 from __future__ import annotations
 
@@ -8,34 +8,52 @@ from pathlib import Path
 import pytest
 
 from tillwatch.generate import GeneratedFiles, generate
+from tillwatch.testing.crash import Site
 
 CONFIG = """\
 source: {{uri: {source}, rows: 200}}
 lookups: {{importance: {importance}}}
 detections: {{uri: ./tillwatch-data/detections, rows: 7, linger: 0.05}}
 patterns:
-  PatId1: {{merchant_transactions: 250, transactions_rank: 0.8, importance_rank: 0.3}}
-  PatId2: {{transactions: 10, avg_amount: 25}}
+  PatId1: {{merchant_transactions: 60, transactions_rank: 0.8, importance_rank: 0.2}}
+  PatId2: {{transactions: 8, avg_amount: 25}}
   PatId3: {{female_customers: 3}}
 """
 
-Configure = Callable[[Path], Path]
+NewSite = Callable[[Path], Site]
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> GeneratedFiles:
     """6,000 transactions and their lookup."""
-    return generate(tmp_path_factory.mktemp("data"), rows=6000, customers=150, merchants=30, seed=3, faults=0.02)
+    return generate(tmp_path_factory.mktemp("data"), rows=6000, customers=500, merchants=30, seed=3, faults=0.02)
 
 
 @pytest.fixture(scope="session")
-def configure(data: GeneratedFiles) -> Configure:
-    """Writes the configuration of a pipeline on the data set into a folder, which is made, and returns its path."""
+def new_site(data: GeneratedFiles) -> NewSite:
+    """Makes a folder with a pipeline on the data set that has not run yet: 30 chunks are to be landed."""
 
-    def write(folder: Path) -> Path:
+    def make(folder: Path) -> Site:
         folder.mkdir(parents=True)
-        config = folder / "tillwatch.yaml"
-        config.write_text(CONFIG.format(source=data.transactions, importance=data.importance), "utf-8")
-        return config
+        site = Site(folder)
+        site.config.write_text(CONFIG.format(source=data.transactions, importance=data.importance), "utf-8")
+        return site
 
-    return write
+    return make
+
+
+@pytest.fixture(scope="session")
+def landed(new_site: NewSite, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A pipeline with everything landed and nothing detected. To be copied, not to be worked on."""
+    site = new_site(tmp_path_factory.mktemp("landed") / "site")
+    assert site.work("--record", str(site.folder / "ingest.points"), "ingest") == 0, site.said
+    return site
+
+
+@pytest.fixture(scope="session")
+def done(landed: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """The pipeline after its whole work, which nothing interrupted. To be looked at."""
+    site = landed.copy(tmp_path_factory.mktemp("done") / "site")
+    assert site.work("--record", str(site.folder / "detect.points"), "detect") == 0, site.said
+    assert site.problems() == []
+    return site

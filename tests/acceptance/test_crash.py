@@ -1,261 +1,270 @@
 """Killed at any point, any number of times, also while it recovers: the result is that of a run that never crashed.
 
-TILLWATCH_KILLS says how many times the random tests kill, 50 without it.
+TILLWATCH_KILLS says how many times each of the random tests kills, 50 without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from tillwatch.pipeline import Pipeline
-from tillwatch.state import open_state
+from tillwatch.errors import StateError
 from tillwatch.testing import crash
-from tillwatch.testing.crash import Outcome
+from tillwatch.testing.crash import Outcome, Site, Which
 
 KILLS = int(os.environ.get("TILLWATCH_KILLS", "50"))
-SMALL_STEPS = ("--batch-chunks", "2", "--save-chunks", "6")
-
-
-@dataclass(frozen=True)
-class Site:
-    """A pipeline in a folder of its own, on which processes work."""
-
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "tillwatch.yaml"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "processes.log"
-
-    def start(self, *arguments: str) -> BaseProcess:
-        return crash.start(self.log, "--config", str(self.config), *SMALL_STEPS, *arguments)
-
-    def work(self, *arguments: str) -> int:
-        return crash.finish(self.start(*arguments))
-
-    def wrong(self, expected: Outcome) -> list[str]:
-        """What is wrong with the pipeline, now that its work is done."""
-        different = crash.outcome(self.config).differences(expected)
-        return [*crash.problems(self.config), *(f"{name} differ from those of the whole run" for name in different)]
-
-    def copy(self, folder: Path) -> Site:
-        shutil.copytree(self.folder, folder)
-        return Site(folder)
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A run that nobody killed: its pipeline before it, with all landed, the points that it passed, its outcome."""
-
-    new: Site
-    landed: Site
-    ingest: list[str]
-    detect: list[str]
-    outcome: Outcome
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, configure: Callable[[Path], Path]) -> Whole:
-    """The run that all others are compared with."""
-    folder = tmp_path_factory.mktemp("whole")
-    new = Site(configure(folder / "new").parent)
-    landed = new.copy(folder / "landed")
-    assert landed.work("--record", str(folder / "ingest"), "ingest") == 0, landed.log.read_text()
-    done = landed.copy(folder / "done")
-    assert done.work("--record", str(folder / "detect"), "detect") == 0, done.log.read_text()
-    assert crash.problems(done.config) == []
-    ingest, detect = (crash.writing(folder / name) for name in ("ingest", "detect"))
-    return Whole(new, landed, ingest, detect, crash.outcome(done.config))
-
+KILLED = -signal.SIGKILL
 
 Work = tuple[str, ...]
-INGEST, DETECT = ("ingest",), ("detect",)
+INGEST: Work = ("ingest",)
+DETECT: Work = ("detect",)
 
 
-def after_kills(site: Site, kills: Sequence[tuple[str, Work]], rest: Sequence[Work], whole: Whole) -> list[str]:
-    """What is wrong after processes were killed one after the other, each at a point of its work, and others ended it.
+@dataclass(frozen=True)
+class Kill:
+    """A process that works on a pipeline and dies at a point."""
 
-    A process that came to its end without passing its point, since timing is not always the same, is wrong too.
+    point: str
+    work: Work
+
+
+def trouble(
+    site: Site, kills: Sequence[Kill], rest: Sequence[Work], expected: Outcome, apart: Sequence[str] = ()
+) -> list[str]:
+    """What is wrong after these kills, one after the other, and the work that ended it. If nothing, the site goes.
+
+    `apart` names what may be other than expected.
     """
-    for point, work in kills:
-        code = site.work("--kill-at", point, *work)
-        if code != -signal.SIGKILL:
-            return [f"exit code {code} instead of a kill at {point}", site.log.read_text()[-2000:]]
+    for kill in kills:
+        code = site.work("--kill-at", kill.point, *kill.work)
+        if code != KILLED:
+            return [f"exit code {code} instead of a kill at {kill.point}", site.said]
     for work in rest:
         code = site.work(*work)
         if code != 0:
-            return [f"exit code {code} of {work} after the kill", site.log.read_text()[-2000:]]
-    return site.wrong(whole.outcome)
+            return [f"exit code {code} of {work} after the kill", site.said]
+    found = [*site.problems(), *(set(site.outcome().differences(expected)) - set(apart))]
+    if not found:
+        shutil.rmtree(site.folder)
+    return found
 
 
-def test_the_whole_run_has_everything_in_it(whole: Whole) -> None:
-    """The data make every pattern fire, cease and fire again, rows go to the quarantine, and every write has points."""
-    fired = Counter(pattern for _, _, pattern, *_ in whole.outcome.detections)
+def points(site: Site, mechanism: str) -> list[str]:
+    """The points that the mechanism passed in the whole run and that belong to a write."""
+    return crash.writing(site.folder / f"{mechanism}.points")
+
+
+def kills_in_turn(base: Site, expected: Outcome, work: Work, at: Sequence[str], folder: Path) -> dict[str, list[str]]:
+    """What is wrong after a kill at each of these points, each on a copy of its own."""
+    found = {}
+    for point in at:
+        rest = [INGEST, DETECT] if work == INGEST else [work]
+        found[point] = trouble(base.copy(folder / point), [Kill(point, work)], rest, expected)
+    return {point: wrong for point, wrong in found.items() if wrong}
+
+
+def test_the_whole_run_has_everything_in_it(landed: Site, done: Site) -> None:
+    """Every pattern fires, ceases and fires again, many rows are set aside, and every write has its points."""
+    outcome = done.outcome()
+    fired = Counter(pattern for _, _, pattern, *_ in outcome.detections)
     assert min(fired[p] for p in ("PatId1", "PatId2", "PatId3")) > 12
-    assert {holds for *_, holds in whole.outcome.turns} == {True, False}
-    assert whole.outcome.quarantined
-    steps = {point.partition("#")[0] for point in (*whole.ingest, *whole.detect)}
+    assert {holds for *_, holds in outcome.turns} == {True, False}
+    assert len(outcome.quarantined) > 12
+    assert len(outcome.published) > 12
+    steps = {point.partition("#")[0] for point in (*points(landed, "ingest"), *points(done, "detect"))}
     puts = {f"{role}.put.{s}" for role in ("landing", "quarantine", "detections") for s in ("before", "link", "after")}
     writes = ("commit", "record_landed", "record_file", "plan_rest", "mark_published", "save_tables", "start")
     commits = {f"state.{name}.{step}" for name in writes for step in ("before", "begin-immediate", "commit", "after")}
     assert puts | commits <= steps
 
 
-def test_killed_after_each_kind_of_write(whole: Whole, tmp_path: Path) -> None:
-    """Real processes, killed once after each kind of write, leave nothing that a restart does not put right."""
-    failed: dict[str, list[str]] = {}
-    for point in crash.occurrences([p for p in whole.detect if ".after#" in p], "first"):
-        found = after_kills(whole.landed.copy(tmp_path / point), [(point, DETECT)], [DETECT], whole)
-        failed |= {point: found} if found else {}
-    assert failed == {}
+def test_killed_after_each_kind_of_write(landed: Site, done: Site, tmp_path: Path) -> None:
+    """Killed once after each kind of write, Mechanism Y leaves nothing that a restart does not put right."""
+    after = [p for p in points(done, "detect") if ".after#" in p]
+    assert kills_in_turn(landed, done.outcome(), DETECT, crash.occurrences(after, "first"), tmp_path) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["first", "middle", "last"])
-def test_killed_at_every_point_of_ingest(which: crash.Which, whole: Whole, tmp_path: Path) -> None:
+def test_killed_at_every_point_of_ingest(
+    which: Which, new_site: Callable[[Path], Site], landed: Site, done: Site, tmp_path: Path
+) -> None:
     """Mechanism X, killed at any point of any write, is carried on by a restart as if nothing had been."""
-    failed: dict[str, list[str]] = {}
-    for point in crash.occurrences(whole.ingest, which):
-        found = after_kills(whole.new.copy(tmp_path / point), [(point, INGEST)], [INGEST, DETECT], whole)
-        failed |= {point: found} if found else {}
-    assert failed == {}
+    at = crash.occurrences(points(landed, "ingest"), which)
+    assert kills_in_turn(new_site(tmp_path / "new"), done.outcome(), INGEST, at, tmp_path) == {}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["first", "middle", "last"])
-def test_killed_at_every_point_of_detect(which: crash.Which, whole: Whole, tmp_path: Path) -> None:
+def test_killed_at_every_point_of_detect(which: Which, landed: Site, done: Site, tmp_path: Path) -> None:
     """Mechanism Y, killed at any point of any write, is carried on by a restart as if nothing had been."""
-    failed: dict[str, list[str]] = {}
-    for point in crash.occurrences(whole.detect, which):
-        found = after_kills(whole.landed.copy(tmp_path / point), [(point, DETECT)], [DETECT], whole)
-        failed |= {point: found} if found else {}
-    assert failed == {}
+    at = crash.occurrences(points(done, "detect"), which)
+    assert kills_in_turn(landed, done.outcome(), DETECT, at, tmp_path) == {}
 
 
 @pytest.mark.slow
-def test_killed_again_while_it_recovers(whole: Whole, tmp_path: Path) -> None:
-    """A process that comes after a killed one can be killed at any point of its own work, and a third one ends it."""
-    failed: dict[str, list[str]] = {}
-    draw = random.Random(7)
-    begun = [(p, whole.new, INGEST) for p in around_writes(whole.ingest)]
-    begun += [(p, whole.landed, DETECT) for p in around_writes(whole.detect)]
-    for first, before, work in begun:
-        killed = before.copy(tmp_path / f"{first} of {work[0]}")
-        assert killed.work("--kill-at", first, *work) == -signal.SIGKILL
-        points = recovery_points(killed, work, tmp_path / f"{first} of {work[0]}, again")
-        for second in draw.sample(points, min(len(points), 2 * KILLS // len(begun))):
-            name = f"{first} of {work[0]}, then {second}"
-            found = after_kills(killed.copy(tmp_path / name), [(second, work)], [INGEST, DETECT], whole)
-            failed |= {name: found} if found else {}
-    assert failed == {}
+def test_killed_again_while_it_recovers(
+    new_site: Callable[[Path], Site], landed: Site, done: Site, tmp_path: Path
+) -> None:
+    """The process after a killed one is killed too, at any point of its own work, and a third one ends the work."""
+    new, draw = new_site(tmp_path / "new"), random.Random(7)
+    first_kills = [(new, Kill(p, INGEST)) for p in around_writes(points(landed, "ingest"))]
+    first_kills += [(landed, Kill(p, DETECT)) for p in around_writes(points(done, "detect"))]
+    failed, expected = {}, done.outcome()
+    for base, first in first_kills:
+        name = f"{first.point} of {first.work[0]}"
+        killed = base.copy(tmp_path / name)
+        assert killed.work("--kill-at", first.point, *first.work) == KILLED
+        at = recovery_points(killed, first.work, tmp_path / f"{name}, recovered")
+        for point in draw.sample(at, min(len(at), max(1, KILLS // len(first_kills)))):
+            site = killed.copy(tmp_path / f"{name}, then {point}")
+            failed[site.folder.name] = trouble(site, [Kill(point, first.work)], [INGEST, DETECT], expected)
+    assert {name: found for name, found in failed.items() if found} == {}
 
 
-def around_writes(points: Sequence[str]) -> list[str]:
-    """A point before and one after each kind of write, in the middle of the run when there are many."""
-    around = [p for p in points if p.partition("#")[0].endswith((".before", ".after"))]
-    middle = crash.occurrences(around, "middle")
-    names = {p.partition("#")[0] for p in middle}
-    return middle + [p for p in crash.occurrences(around, "first") if p.partition("#")[0] not in names]
+def around_writes(among: Sequence[str]) -> list[str]:
+    """A point before and one after each kind of write, from the middle of the run where there are many."""
+    around = [p for p in among if ".before#" in p or ".after#" in p]
+    by_name = {p.partition("#")[0]: p for which in ("first", "middle") for p in crash.occurrences(around, which)}
+    return list(by_name.values())
 
 
 def recovery_points(killed: Site, work: Work, folder: Path) -> list[str]:
     """The first point of each name that a process passes which comes after a killed one."""
     restarted = killed.copy(folder)
-    assert restarted.work("--record", str(folder / "points"), *work) == 0, restarted.log.read_text()
-    return crash.occurrences(crash.writing(folder / "points"), "first")
+    record = folder / "recovery.points"
+    assert restarted.work("--record", str(record), *work) == 0, restarted.said
+    return crash.occurrences(crash.writing(record), "first")
+
+
+@pytest.mark.slow
+def test_killed_at_the_end_of_a_run_that_was_not_the_end(
+    new_site: Callable[[Path], Site], done: Site, tmp_path: Path
+) -> None:
+    """Killed while the short last file of a run is planned and published, and then more chunks land: no harm."""
+    half = new_site(tmp_path / "half")
+    assert half.work("--kill-at", "landing.put.before#13", *INGEST) == KILLED
+    whole_half = half.copy(tmp_path / "whole half")
+    record = whole_half.folder / "detect.points"
+    assert whole_half.work("--record", str(record), *DETECT) == 0
+    found = {}
+    for point in crash.occurrences(crash.writing(record), "last"):
+        site = half.copy(tmp_path / point)
+        found[point] = trouble(site, [Kill(point, DETECT)], [DETECT, INGEST, DETECT], done.outcome(), ["published"])
+    assert {point: wrong for point, wrong in found.items() if wrong} == {}
 
 
 class Witness:
     """Looks at a pipeline after each kill: what was there once stays as it is, under its name."""
 
     def __init__(self, site: Site) -> None:
-        settings = Pipeline.open(site.config).settings
-        self._folders = [Path(uri) for uri in (settings.landing.uri, settings.detections.uri, settings.quarantine)]
-        self._state = Path(settings.state)
-        self._seen: dict[tuple[Path, str], bytes] = {}
+        self._site = site
+        self._seen: dict[str, dict[str, bytes]] = {}
         self._started_at: str | None = None
 
     def look(self) -> None:
-        now = {(folder, name): data for folder in self._folders for name, data in crash.objects(folder).items()}
-        assert {key: now.get(key) for key in self._seen} == self._seen
+        """Raises AssertionError when an object has changed or gone, or YStartTime is another."""
+        now = self._site.objects()
+        for role, seen in self._seen.items():
+            assert {name: now[role].get(name) for name in seen} == seen
         self._seen = now
-        if self._state.exists():
-            with closing(open_state(str(self._state), readonly=True)) as state:
-                assert self._started_at in (None, state.started_at())
-                self._started_at = state.started_at()
+        started_at = self._read_started_at()
+        assert self._started_at in (None, started_at)
+        self._started_at = started_at
+
+    def _read_started_at(self) -> str | None:
+        try:
+            with self._site.pipeline.opened(readonly=True) as state:
+                return state.started_at()
+        except StateError:  # killed before the state was made
+            assert self._started_at is None
+            return None
 
 
 @pytest.mark.slow
-def test_one_process_killed_at_random_times(whole: Whole, tmp_path: Path) -> None:
-    """`run`, killed by SIGKILL again and again until the work is done, comes to what one run comes to."""
-    draw = random.Random(11)
+def test_one_process_killed_at_random_times(new_site: Callable[[Path], Site], done: Site, tmp_path: Path) -> None:
+    """Both mechanisms in one process, killed by SIGKILL again and again until the work is done, come to the same."""
+    work = ("--set", "detections.linger=60", "run")
+    draw, new, expected = random.Random(11), new_site(tmp_path / "new"), done.outcome()
     began = time.monotonic()
-    assert whole.new.copy(tmp_path / "unharmed").work("run") == 0
+    assert new.copy(tmp_path / "unharmed").work(*work) == 0
     whole_time = time.monotonic() - began
     kills = pipelines = 0
-    while kills < KILLS // 2:
+    while kills < KILLS:
         pipelines += 1
-        site = whole.new.copy(tmp_path / f"{pipelines}")
-        witness = Witness(site)
-        while True:
-            process = site.start("run")
+        site = new.copy(tmp_path / f"{pipelines}")
+        witness, code = Witness(site), KILLED
+        while code == KILLED:
+            process = site.start(*work)
             process.join(draw.uniform(0, whole_time * draw.choice([0.3, 0.6, 0.9])))
             process.kill()
             code = crash.finish(process)
+            kills += code == KILLED
             witness.look()
-            if code == 0:
-                break
-            assert code == -signal.SIGKILL, site.log.read_text()
-            kills += 1
-        assert site.wrong(whole.outcome) == []
+        assert code == 0, site.said
+        assert trouble(site, [], [], expected) == []
 
 
 @pytest.mark.slow
-def test_two_processes_killed_at_random_times(whole: Whole, tmp_path: Path) -> None:
-    """Endless `ingest` and `detect` side by side, one or both killed by SIGKILL again and again, come to the same."""
-    draw = random.Random(13)
+def test_two_processes_killed_at_random_times(new_site: Callable[[Path], Site], done: Site, tmp_path: Path) -> None:
+    """Paced `ingest` and `detect` side by side, one or both killed by SIGKILL again and again, come to the same."""
+    draw, new, expected = random.Random(13), new_site(tmp_path / "new"), done.outcome()
     kills = pipelines = 0
-    while kills < KILLS // 2:
+    while kills < KILLS:
         pipelines += 1
-        site = whole.new.copy(tmp_path / f"{pipelines}")
+        site = new.copy(tmp_path / f"{pipelines}")
         witness = Witness(site)
         at_work: dict[str, BaseProcess] = {}
-        while not is_done(site, whole):
+        while not all_published(site, expected):
             for name in {"ingest", "detect"} - set(at_work):
                 at_work[name] = site.start("--endless", "--set", "source.every=0.02", name)
             time.sleep(draw.uniform(0, 0.4))
             for name in draw.choice([["ingest"], ["detect"], ["ingest", "detect"]]):
                 at_work[name].kill()
-                assert crash.finish(at_work.pop(name)) == -signal.SIGKILL, site.log.read_text()
+                assert crash.finish(at_work.pop(name)) == KILLED, site.said
                 kills += 1
             witness.look()
         for process in at_work.values():
             process.terminate()
-            assert crash.finish(process) == 0, site.log.read_text()
-        assert [site.work(*INGEST), site.work(*DETECT)] == [0, 0], site.log.read_text()
-        assert site.wrong(whole.outcome) == []
+            assert crash.finish(process) == 0, site.said
+        assert trouble(site, [], [INGEST, DETECT], expected, ["published"]) == []
 
 
-def is_done(site: Site, whole: Whole) -> bool:
-    """Whether every chunk is processed and every detection that can come has been published."""
-    state_file = Path(Pipeline.open(site.config).settings.state)
-    if not state_file.exists():
+def all_published(site: Site, expected: Outcome) -> bool:
+    """Whether all detections that will ever come are in files."""
+    try:
+        with site.pipeline.opened(readonly=True) as state:
+            planned, found = state.files_planned(), state.cursor().seq - 1
+    except StateError:  # killed before the state was made
         return False
-    with closing(open_state(str(state_file), readonly=True)) as state:
-        detections = len(whole.outcome.detections)
-        return state.cursor().seq > detections and not state.unplanned() and not state.unpublished()
+    published = sum(p.last - p.first + 1 for p in planned if p.published_at)
+    return published == found == len(expected.detections)
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_random_times(new_site: Callable[[Path], Site], done: Site, tmp_path: Path) -> None:
+    """The real `tillwatch run`, killed by SIGKILL and started again until it is done, comes to the same."""
+    site, draw = new_site(tmp_path / "site"), random.Random(17)
+    command = [sys.executable, "-m", "tillwatch", "run", "-c", str(site.config), "--set", "detections.linger=60"]
+    for _ in range(6):
+        with (tmp_path / "said").open("ab") as said:
+            process = subprocess.Popen([*command, "--set", "source.every=0.05"], stdout=said, stderr=said)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(draw.uniform(0.5, 2.0))
+        process.kill()
+        assert process.wait() == KILLED, (tmp_path / "said").read_text()
+    subprocess.run([*command, "--once"], check=True, capture_output=True)
+    assert trouble(site, [], [], done.outcome()) == []

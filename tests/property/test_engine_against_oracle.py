@@ -55,21 +55,12 @@ def streams(draw: st.DrawFn) -> list[list[dict[str, str]]]:
 @st.composite
 def thresholds(draw: st.DrawFn) -> dict[str, dict[str, Decimal]]:
     """Thresholds for the patterns of the catalogue, small enough to be reached."""
-    gate, top, low = draw(st.integers(0, 30)), draw(share), draw(share)
+    gate, top, low = Decimal(draw(st.integers(0, 30))), Decimal(draw(share)), Decimal(draw(share))
+    average = draw(st.sampled_from(["5", "22.5", "23", "40"]))
     return {
-        "PatId1": dict(
-            zip(("merchant_transactions", "transactions_rank", "importance_rank"), map(Decimal, (gate, top, low)))
-        ),
-        "PatId1-cont": dict(
-            zip(
-                ("merchant_transactions", "transactions_quantile", "importance_quantile"),
-                map(Decimal, (gate, top, low)),
-            )
-        ),
-        "PatId2": {
-            "transactions": Decimal(draw(st.integers(1, 6))),
-            "avg_amount": Decimal(draw(st.sampled_from(["5", "22.5", "23", "40"]))),
-        },
+        "PatId1": {"merchant_transactions": gate, "transactions_rank": top, "importance_rank": low},
+        "PatId1-cont": {"merchant_transactions": gate, "transactions_quantile": top, "importance_quantile": low},
+        "PatId2": {"transactions": Decimal(draw(st.integers(1, 6))), "avg_amount": Decimal(average)},
         "PatId3": {"female_customers": Decimal(draw(st.integers(0, 3)))},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,21 @@ def test_wrong_delimiter(tmp_path: Path, delimiter: str, name: str) -> None:
     text = refusal(tmp_path, content, a="a")
     assert text.endswith(f"It looks like {name} is the delimiter: set source.delimiter")
     assert rows(tmp_path, content, delimiter)[0]["c"] == "3"
+
+
+def test_file_without_permission(tmp_path: Path) -> None:
+    """A file that must not be read is refused with the system's reason."""
+    path = tmp_path / "a.csv"
+    path.write_text("a\n1\n")
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        with pytest.raises(FileRefused, match="cannot be opened: Permission denied"):
+            next(cut(path, 10, NO_START, Reading("a.csv", "", ",", {})))
+    finally:
+        os.seteuid(user)
 
 
 def test_unreadable_file(tmp_path: Path) -> None:

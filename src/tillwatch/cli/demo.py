@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     import threading
 
     from tillwatch.cli.progress import Counts
-    from tillwatch.pipeline import Observer, Pipeline
+    from tillwatch.pipeline import Event, Pipeline
 
 WATCHED_SECONDS = 5.0
 """How long it takes on a terminal, where somebody watches."""
+
+CHUNK_ROWS = 10_000
+"""Rows of a chunk, unless the configuration says otherwise, which a demo's does not."""
 
 FAULTS = 0.0002
 """Share of the rows that are not valid, so that the quarantine is seen."""
@@ -42,6 +45,7 @@ FAULTS = 0.0002
 )
 @click.option(
     "--rows",
+    metavar="N",
     type=click.IntRange(min=1),
     default=200_000,
     show_default=True,
@@ -61,16 +65,16 @@ def demo(rows: int, folder: Path) -> None:
 
     Nothing that is there is changed or removed, so it can be run again.
     """
-    folder = _fresh(folder)
-    config = _prepared(folder, rows)
+    config = _prepared(_fresh(folder), rows)
     notices = deque[str]()
     with stop_on_signal(notices.append) as stop:
-        pipeline = opened(config, ())
-        pace = WATCHED_SECONDS / -(-rows // pipeline.settings.source.rows) if sys.stderr.isatty() else 0.0
-        observed(pipeline, notices, stop, _run(pipeline, stop, pace))
-        if stop.is_set():
-            tell(f"stopped; tillwatch run --once -c {config} goes on from there")
-            return
+        watched = sys.stderr.isatty()
+        pace = f"source.every={WATCHED_SECONDS * CHUNK_ROWS / rows:.4f}"
+        pipeline = opened(config, (pace,) if watched else ())
+        counts = observed(pipeline, notices, stop, lambda counts: _run(pipeline, stop, counts, rows if watched else 0))
+    if counts.processed_rows < rows:
+        tell(f"stopped; 'tillwatch run --once -c {config}' goes on from there")
+        return
     from tillwatch.cli.results import show_results
 
     show_results(pipeline, config)
@@ -99,17 +103,15 @@ def _prepared(folder: Path, rows: int) -> Path:
     return write_config(folder)[0]
 
 
-def _run(pipeline: Pipeline, stop: threading.Event, pace: float) -> Callable[[Counts], None]:
-    """Lands and detects what is there, a chunk every `pace` seconds, so that a person can watch."""
+def _run(pipeline: Pipeline, stop: threading.Event, counts: Counts, watched: int) -> None:
+    """Works at the configured pace until `watched` rows are processed, then works off what is left, if anything."""
 
-    def paced(counts: Counts) -> Observer:
-        from tillwatch.pipeline import Event, Landed
+    def observer(event: Event) -> None:
+        counts(event)
+        if counts.processed_rows >= watched:
+            stop.set()
 
-        def observer(event: Event) -> None:
-            counts(event)
-            if isinstance(event, Landed):
-                stop.wait(pace)
-
-        return observer
-
-    return lambda counts: pipeline.run(once=True, stop=stop, observer=paced(counts))
+    if watched:
+        pipeline.run(stop=stop, observer=observer)
+    if counts.processed_rows >= watched:
+        pipeline.run(once=True, stop=None if watched else stop, observer=counts)

@@ -32,7 +32,14 @@ BLOCK = 10_000
     ],
 )
 @configured
-@click.option("--format", "layout", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["csv", "jsonl"]),
+    default="csv",
+    show_default=True,
+    help="CSV, or JSON Lines with the evidence.",
+)
 @click.option("--pattern", "patterns", metavar="ID", multiple=True, help="Only this pattern's. May be repeated.")
 @click.option("--after", metavar="SEQ", type=click.IntRange(min=0), default=0, help="Only those after this seq.")
 def detections(config: Path, overrides: tuple[str, ...], layout: str, patterns: tuple[str, ...], after: int) -> None:

@@ -21,13 +21,26 @@ from tillwatch.cli.words import many
     ],
 )
 @click.argument("out", metavar="[FOLDER]", type=click.Path(file_okay=False, path_type=Path), default="./tillwatch-demo")
-@click.option("--rows", type=int, default=594_643, show_default=True, help="Transactions in all.")
-@click.option("--customers", type=int, help="Customers per town.  [default: one for every 145 rows of a town]")
-@click.option("--merchants", type=int, default=50, show_default=True, help="Merchants per town.")
-@click.option("--towns", type=int, default=1, show_default=True, help="Towns; they share no customers or merchants.")
-@click.option("--steps", type=int, default=180, show_default=True, help="Days that the transactions are spread over.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same files.")
-@click.option("--faults", type=float, default=0.0, show_default=True, help="Share of the rows that are not valid.")
+@click.option("--rows", metavar="N", type=int, default=594_643, show_default=True, help="Transactions in all.")
+@click.option(
+    "--customers", metavar="N", type=int, help="Customers per town.  [default: one for every 145 rows of a town]"
+)
+@click.option("--merchants", metavar="N", type=int, default=50, show_default=True, help="Merchants per town.")
+@click.option(
+    "--towns", metavar="N", type=int, default=1, show_default=True, help="Towns; they share no customers or merchants."
+)
+@click.option(
+    "--steps", metavar="N", type=int, default=180, show_default=True, help="Days that the transactions are spread over."
+)
+@click.option("--seed", metavar="N", type=int, default=1, show_default=True, help="The same seed gives the same files.")
+@click.option(
+    "--faults",
+    metavar="SHARE",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of the rows that are not valid.",
+)
 def generate(
     out: Path, rows: int, customers: int | None, merchants: int, towns: int, steps: int, seed: int, faults: float
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import cleandoc
 
 import click
 
@@ -56,15 +57,15 @@ def _commands() -> Iterator[str]:
 
 def _page(command: Command, context: click.Context) -> Iterator[str]:
     yield f"## {context.command_path}\n"
-    yield f"{command.help}\n"
+    yield f"{cleandoc(command.help or '')}\n"
     width = max(len(line) for line, _ in command.examples)
     yield "```sh"
     yield from (f"{line.ljust(width)}  # {what}" for line, what in command.examples)
     yield "```\n"
     yield f"`{' '.join([context.command_path, *command.collect_usage_pieces(context)])}`\n"
-    records = (p.get_help_record(context) for p in command.get_params(context))
+    records = (option.get_help_record(context) for option in command.get_params(context))
     yield "| option | meaning |\n|---|---|"
-    yield from (f"| `{_cell(option)}` | {_cell(text)} |" for option, text in filter(None, records))
+    yield from (f"| `{_cell(name)}` | {_cell(text)} |" for name, text in filter(None, records) if text)
     yield ""
 
 

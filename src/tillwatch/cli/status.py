@@ -28,7 +28,14 @@ Row = tuple[str, str]
     ],
 )
 @configured
-@click.option("--format", "layout", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="A table for people, or JSON for programs.",
+)
 def status(config: Path, overrides: tuple[str, ...], layout: str) -> None:
     """Where the pipeline stands, while it works or not."""
     from tillwatch.status import status as now

@@ -49,8 +49,11 @@ def observed(
     *,
     lands: bool = True,
     detects: bool = True,
-) -> None:
-    """Shows progress while `action` runs, then a line of what was done; when it fails, of what was done before."""
+) -> Counts:
+    """Shows progress while `action` runs, then a line of what was done; when it fails, of what was done before.
+
+    Returns the counts at the end.
+    """
     from tillwatch.cli.progress import Counts, Report, display_for, shown
 
     counts = Counts([plan.pattern.id for plan in pipeline.composed.program.plans], notices)
@@ -64,3 +67,4 @@ def observed(
         if completed or counts.landed_chunks or counts.processed_chunks:
             seconds = report.now() - report.began
             tell(report.text(f"{duration(seconds)}, {rate(report.rows, seconds)}"))
+    return counts

@@ -77,10 +77,12 @@ class _Tally:
         self._on_event(FileStarted(file, row))
 
     def finished(self, record: FileRecord) -> None:
-        self._problems.pop(record.file.name, None)
+        problem = f"{record.file.name} {record.problem}"
+        told = self._problems.pop(record.file.name, None)
         if record.status in PROBLEMS:
-            self._problems[record.file.name] = f"{record.file.name} {record.problem}"
-        self._on_event(FileFinished(record))
+            self._problems[record.file.name] = problem
+        if told != problem:
+            self._on_event(FileFinished(record))
 
     def ignored(self, ignored: FileIgnored) -> None:
         if ignored.problem:
@@ -142,6 +144,8 @@ class _Ingest:
             case Finding.BEGUN:
                 self._read(found, record, position)
             case Finding.PARTIAL:
+                self._tally.finished(record)
+            case Finding.CHANGED if record.status == "changed":
                 self._tally.finished(record)
             case Finding.CHANGED:
                 self._finish(record, "changed", _changed_since(record))

@@ -58,7 +58,7 @@ class Watch:
         except SourceError as error:
             if not self._looked:
                 raise
-            self._tell(FileIgnored(str(self._settings.root), f"cannot be looked at now: {error}", True))
+            self._tell(FileIgnored(str(self._settings.root), f"cannot be looked at now: {error}", False))
             return
         self._looked = True
         for ignored in seen.ignored:

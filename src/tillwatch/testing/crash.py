@@ -18,6 +18,7 @@ import io
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import sys
@@ -226,25 +227,126 @@ def _operation(point: str) -> str:
     return _name(point).rpartition(".")[0]
 
 
-def start(log: Path, *arguments: str) -> BaseProcess:
-    """`main` in a process of its own, which writes what it has to say to `log`.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that a pipeline has come to, times aside: equal whatever befell it on the way.
 
-    It is forked from a server that has imported everything, so it starts in some 10 ms.
+    Detections have seq, chunk, pattern, action, key, evidence, and whether they hold; `landed` and `quarantined`
+    map the names of objects to their digests, `published` maps those of files to their rows without the times.
     """
-    process = _SERVER.Process(target=_work, args=(log, arguments), daemon=True)
-    process.start()
-    return cast(BaseProcess, process)
+
+    detections: Sequence[tuple[object, ...]]
+    turns: list[tuple[int, int, bool]]
+    chunks: list[ChunkRecord]
+    files: list[FileRecord]
+    landed: dict[str, str]
+    quarantined: dict[str, str]
+    published: dict[str, list[list[str]]]
+
+    def differences(self, other: Outcome) -> list[str]:
+        """The names of what is not the same in both."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
 
 
-def _work(log: Path, arguments: Sequence[str]) -> None:
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    main(arguments)
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A pipeline in a folder of its own, and processes that work on it.
+
+    They commit two chunks at most at a time and save their tables after six, unless told otherwise: little enough
+    for a small data set to pass every point many times.
+    """
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """Its configuration."""
+        return self.folder / "tillwatch.yaml"
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline, unmarked, to be looked at from this process."""
+        return Pipeline.open(self.config)
+
+    @property
+    def said(self) -> str:
+        """The end of all that its processes have printed."""
+        return self._log.read_text("utf-8")[-3000:] if self._log.exists() else ""
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "processes.log"
+
+    def copy(self, folder: Path) -> Site:
+        """The same in another folder. No process may be at work."""
+        shutil.copytree(self.folder, folder)
+        return Site(folder)
+
+    def start(self, *arguments: str) -> BaseProcess:
+        """A process that works as `main` does. Forked from one that has imported everything, it starts at once."""
+        small = ("--config", str(self.config), "--batch-chunks", "2", "--save-chunks", "6")
+        process = _SERVER.Process(target=_work, args=(self._log, [*small, *arguments]), daemon=True)
+        process.start()
+        return cast(BaseProcess, process)
+
+    def work(self, *arguments: str) -> int:
+        """The exit code of such a process once it has ended; -9 is SIGKILL."""
+        return finish(self.start(*arguments))
+
+    def objects(self) -> dict[str, dict[str, bytes]]:
+        """All objects of `landing`, `quarantine` and `detections`, by name, read behind the back of the stores.
+
+        Without temporary files, which a killed process may leave and nobody sees.
+        """
+        settings = self.pipeline.settings
+        uris = {
+            "landing": settings.landing.uri,
+            "quarantine": settings.quarantine,
+            "detections": settings.detections.uri,
+        }
+        return {role: _files(Path(uri)) for role, uri in uris.items()}
+
+    def outcome(self) -> Outcome:
+        """What the pipeline has come to."""
+        there = self.objects()
+        digests = {
+            role: {name: hashlib.sha256(data).hexdigest() for name, data in there[role].items()}
+            for role in ("landing", "quarantine")
+        }
+        with self.pipeline.opened(readonly=True) as state:
+            return Outcome(
+                [
+                    (s.seq, d.chunk, d.pattern, d.action, d.key, d.evidence, s.holds)
+                    for s in state.detections()
+                    for d in [s.detection]
+                ],
+                state.turns(2**62),
+                list(state.chunks()),
+                state.files(),
+                digests["landing"],
+                digests["quarantine"],
+                {name: [row[2:] for row in _rows(data)] for name, data in there["detections"].items()},
+            )
+
+    def problems(self) -> list[str]:
+        """What audit finds, and where the published files, read apart from it, are not what the state says."""
+        found = [problem for check in audit(self.pipeline) for problem in check.problems]
+        with self.pipeline.opened(readonly=True) as state:
+            begun = state.started_at()
+            expected = [
+                [begun, s.at, d.pattern, d.action, d.customer, d.merchant, s.file]
+                for s in state.detections()
+                for d in [s.detection]
+            ]
+        files = self.objects()["detections"]
+        published = [[*row, name] for name, data in files.items() for row in _rows(data)[1:]]
+        if published != expected:
+            found.append(f"{len(published)} published rows are not the {len(expected)} detections in their order")
+        return found
 
 
 def finish(process: BaseProcess, seconds: float = 60.0) -> int:
-    """The exit code of a process that ends by itself; -9 is SIGKILL. A process that hangs is an AssertionError."""
+    """The exit code of a process once it has ended. One that hangs is an AssertionError."""
     process.join(seconds)
     code = process.exitcode
     if code is None:
@@ -254,71 +356,19 @@ def finish(process: BaseProcess, seconds: float = 60.0) -> int:
     return code
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """All that a pipeline has come to, times aside: equal whatever befell it on the way.
-
-    Detections have seq, chunk, pattern, action, key, evidence, and whether they hold; `landed` and `quarantined`
-    map the names of objects to their digests.
-    """
-
-    detections: Sequence[tuple[object, ...]]
-    turns: list[tuple[int, int, bool]]
-    chunks: list[ChunkRecord]
-    files: list[FileRecord]
-    landed: dict[str, str]
-    quarantined: dict[str, str]
-
-    def differences(self, other: Outcome) -> list[str]:
-        """The names of what is not the same in both."""
-        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+def _work(log: Path, arguments: Sequence[str]) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    main(arguments)
 
 
-def outcome(config: Path) -> Outcome:
-    """What a pipeline has come to, read from its state and its folders."""
-    pipeline = Pipeline.open(config)
-    with pipeline.opened(readonly=True) as state:
-        found = [
-            (s.seq, d.chunk, d.pattern, d.action, d.key, d.evidence, s.holds)
-            for s in state.detections()
-            for d in [s.detection]
-        ]
-        ledger = list(state.chunks()), state.files()
-        turns = state.turns(2**62)
-    folders = pipeline.settings.landing.uri, pipeline.settings.quarantine
-    return Outcome(found, turns, *ledger, *(_digests(Path(f)) for f in folders))
+def _files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.glob("*")) if not p.name.startswith(".tmp-")}
 
 
-def objects(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, but for what a killed process may leave: temporary files, which no one sees."""
-    files = (p for p in sorted(folder.glob("*")) if not p.name.startswith(".tmp-"))
-    return {p.name: p.read_bytes() for p in files}
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return {name: hashlib.sha256(data).hexdigest() for name, data in objects(folder).items()}
-
-
-def problems(config: Path) -> list[str]:
-    """What audit finds, and where the published files, read apart from it, are not what the state says."""
-    pipeline = Pipeline.open(config)
-    found = [problem for check in audit(pipeline) for problem in check.problems]
-    with pipeline.opened(readonly=True) as state:
-        begun = state.started_at()
-        stored = list(state.detections())
-    expected = [
-        [begun, s.at, d.pattern, d.action, d.customer, d.merchant, s.file] for s in stored for d in [s.detection]
-    ]
-    published = [
-        [*row, name]
-        for name, data in objects(Path(pipeline.settings.detections.uri)).items()
-        for row in list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]
-    ]
-    if published != expected:
-        found.append(
-            f"{len(published)} rows are published, {len(expected)} detections are known; they are not the same"
-        )
-    return found
+def _rows(data: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
 if __name__ == "__main__":
