@@ -90,6 +90,7 @@ class _Reading:
     def findings(self, numbers: Sequence[int]) -> Findings:
         """Reads all chunks. The fold stops being compared where a chunk is missing or damaged."""
         self._compare_tables(0)
+        self._extra_in_quarantine()
         batch: list[Chunk] = []
         for done, number in enumerate(numbers, 1):
             chunk = self._read(number)
@@ -142,6 +143,13 @@ class _Reading:
             self._found.accounts.append(f"the quarantine has no {name} for the rejected rows of chunk {number}")
         elif self._quarantine.get(name) != expected:
             self._found.accounts.append(f"the quarantine's {name} is not what chunk {number} gives")
+
+    def _extra_in_quarantine(self) -> None:
+        """Files for processed chunks of which no row was rejected."""
+        rejected = {quarantine.name(c.number) for c in self._ledger.values() if c.quarantined}
+        end = quarantine.name(self._cursor.chunk)
+        extra = [n for n in self._quarantine.list() if n < end and n not in rejected]
+        self._found.accounts += [f"the quarantine has {name}, and no row of that chunk was rejected" for name in extra]
 
     def _compare_tables(self, reached: int) -> None:
         if reached != self._cursor.tables or self._cursor.chunk == 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tillwatch.compose import Composed
 from tillwatch.config import Settings, masked
-from tillwatch.detect.lookups import columns_of
+from tillwatch.detect.lookups import read_lookup
 from tillwatch.errors import TillwatchError
 from tillwatch.ingest import look
 from tillwatch.ingest.formats import pieces_of
@@ -36,7 +36,7 @@ class Report:
 
 
 def check(pipeline: Pipeline) -> Report:
-    """Looks at all that the configuration names, writes nothing, reads no more than the heads of files."""
+    """Looks at all that the configuration names and writes nothing; reads lookups, and heads of source files."""
     settings, composed = pipeline.settings, pipeline.composed
     problems = [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
     if not problems:
@@ -124,7 +124,7 @@ def _source_problems(pipeline: Pipeline) -> Iterator[str]:
 def _lookup_problems(composed: Composed) -> Iterator[str]:
     for lookup in composed.lookups:
         try:
-            columns_of(lookup)
+            read_lookup(lookup, composed.settings.amounts.digits)
         except TillwatchError as error:
             yield str(error)
 

@@ -11,11 +11,12 @@ from tillwatch.config import Settings
 from tillwatch.detect.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.lookup import LookupData
-from tillwatch.errors import ConfigError, PatternError
+from tillwatch.errors import ConfigError, PatternError, StoreError
 from tillwatch.patterns.catalogue import declared_features, load_patterns
 from tillwatch.patterns.expression import show
 from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.stores import open_store
 
 ALWAYS = ("customer", "merchant", "amount")
 
@@ -38,6 +39,7 @@ class Composed:
 
 def compose(settings: Settings) -> Composed:
     """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
+    _check_places(settings)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
     patterns = load_patterns(settings.patterns)
     features = declared_features(settings.features, settings.where("features"))
@@ -57,6 +59,21 @@ def compose(settings: Settings) -> Composed:
         {n: c for n, c in mapped.items() if n in needed},
         frozenset(n for n in mapped if n not in needed),
     )
+
+
+def _check_places(settings: Settings) -> None:
+    """Places that this version cannot reach are told before anything runs."""
+    if "://" in settings.source.uri:
+        raise ConfigError(f"{settings.where('source', 'uri')}: sources are local files and folders in this version")
+    for path, uri in (
+        (("landing", "uri"), settings.landing.uri),
+        (("quarantine",), settings.quarantine),
+        (("detections", "uri"), settings.detections.uri),
+    ):
+        try:
+            open_store(uri)
+        except (ConfigError, StoreError) as error:
+            raise ConfigError(f"{settings.where(*path)}: {error}") from None
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:

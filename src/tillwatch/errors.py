@@ -4,7 +4,8 @@ TillwatchError
 ├── ConfigError        the call or the configuration is wrong             exit code 2
 │   └── PatternError   a pattern or feature is wrong                      exit code 2
 └── RunError           the run failed                                     exit code 1
-    ├── SourceError    a source file cannot be read as it is
+    ├── SourceError    a source or a lookup cannot be read as it is
+    │   └── FilesSetAside   all else is done, but some source files were not read, or not to their end
     ├── StoreError     a store did not do what was asked
     │   ├── ObjectExists    put-if-absent found the name taken
     │   ├── ObjectMissing   no object of that name
@@ -40,7 +41,11 @@ class RunError(TillwatchError):
 
 
 class SourceError(RunError):
-    """A source file cannot be read as it is."""
+    """A source or a lookup cannot be read as it is."""
+
+
+class FilesSetAside(SourceError):
+    """All else is done, but some source files were not read, or not to their end."""
 
 
 class StoreError(RunError):

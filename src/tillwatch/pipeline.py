@@ -19,7 +19,7 @@ from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, setup
 from tillwatch.config import Settings, load
 from tillwatch.detect.loop import Detect, Processed, Setup, Wake
-from tillwatch.errors import SourceError
+from tillwatch.errors import FilesSetAside
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Format, Landing
@@ -95,7 +95,7 @@ class Pipeline:
     def run(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Ingest and detect together, until stopped; with `once` until what is there is worked off.
 
-        Raises SourceError when source files were set aside, after everything else is done.
+        Raises FilesSetAside when source files were set aside, after everything else is done.
         """
         stop = stop or threading.Event()
         hint, landed_all = threading.Event(), threading.Event()
@@ -111,7 +111,7 @@ class Pipeline:
         _together(stop, upstream, lambda: self._detect(wake, once=once, observer=observer))
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
-        """Mechanism X: lands the source. Raises LeaseHeld, and SourceError when source files were set aside."""
+        """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
         self._ingest(self.landing, stop or threading.Event(), observer, once=once)
 
     def _ingest(self, landing: Landing, stop: threading.Event, observer: Observer, *, once: bool) -> None:
@@ -127,7 +127,7 @@ class Pipeline:
                 self._retry(stop, observer, once=once),
             )
         if once and result.problems:
-            raise SourceError("\n".join(result.problems))
+            raise FilesSetAside("\n".join(result.problems))
 
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
@@ -229,7 +229,7 @@ def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:
 
 
 def _together(stop: threading.Event, *works: Callable[[], None]) -> None:
-    """Runs works side by side; when one fails with something else than a set-aside file, the others stop."""
+    """Runs works side by side; when one fails the others stop, save that files set aside stop nobody."""
     errors: list[BaseException] = []
 
     def guarded(work: Callable[[], None]) -> None:
@@ -237,7 +237,7 @@ def _together(stop: threading.Event, *works: Callable[[], None]) -> None:
             work()
         except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
             errors.append(error)
-            if not isinstance(error, SourceError):
+            if not isinstance(error, FilesSetAside):
                 stop.set()
 
     threads = [threading.Thread(target=guarded, args=(w,), name="tillwatch") for w in works]
@@ -247,7 +247,7 @@ def _together(stop: threading.Event, *works: Callable[[], None]) -> None:
         while thread.is_alive():
             thread.join(0.1)
     if errors:
-        raise min(errors, key=lambda e: isinstance(e, SourceError))
+        raise min(errors, key=lambda e: isinstance(e, FilesSetAside))
 
 
 @contextmanager

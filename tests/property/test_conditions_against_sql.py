@@ -36,13 +36,13 @@ LOOKUPS = {
     "visits": LookupSpec("visits", ("customer", "merchant"), "int"),
 }
 VALUES = {
-    "customer": [f"C{i}" for i in range(5)],
+    "customer": [f"C{i}" for i in range(7)],
     "merchant": ["M0", "M1", "M2"],
     "category": ["a", "b", "o'c"],
     "gender": ["F", "M", "U"],
 }
 AMOUNTS = ["-7.5", "-1", "0", "0.5", "1.25", "2", "2.0001", "7.75", "10", "12.5", "20"]
-CONSTANTS = ["0", "1", "2", "3", "5", "8", "0.5", "1.25", "2.0001", "7.75", "12.00005", "20", "-1", "-7.5"]
+CONSTANTS = ["0", "1", "2", "3", "5", "8", "0.5", "1.25", "2.0001", "7.75", "2.00005", "20", "-1", "-7.5"]
 SHARES = ["0", "0.1", "0.25", "0.3", "0.5", "0.75", "0.9", "1", "-0.5", "1.5"]
 BUILT_IN = {
     "transactions": ("count(*)", "int"),
@@ -238,7 +238,7 @@ class Grammar:
     def pick(self, choices: Sequence[str]) -> str:
         return self.draw(st.sampled_from(choices))
 
-    def name(self, *, own: bool = False) -> Term:
+    def name(self, *, own: bool = False, coarse: bool = False) -> Term:
         """A feature, at the pattern's grain or a coarser one, or a lookup."""
         lookups = [n for n, s in LOOKUPS.items() if set(s.grain) <= set(self.per) and (not own or s.grain == self.per)]
         if lookups and self.draw(st.integers(0, 3)) == 0:
@@ -249,7 +249,7 @@ class Grammar:
             return Term(text, f'"{text}"', spec.kind, True, frozenset([text]))
         plain = self.pick([*self.features])
         feature = self.features[plain]
-        qualified = not own and self.draw(st.booleans())
+        qualified = coarse or (not own and self.draw(st.booleans()))
         text = f"{self.pick(self.per)}.{plain}" if qualified else plain
         return Term(text, f'"{text}"', feature.kind, feature.nullable, frozenset([text]))
 
@@ -308,19 +308,35 @@ class Grammar:
     def any_value(self, depth: int) -> Term:
         return self.number() if self.draw(st.booleans()) else self.value(depth)
 
+    def when(self) -> Term:
+        """A whole condition: often a clause or two behind a gate, as patterns are, sometimes anything."""
+        shape = self.pick(["leaf", "gated", "gated", "any"])
+        if shape == "any":
+            return self.condition(3)
+        if shape == "leaf":
+            return self.leaf()
+        sides = [self.gate(), self.leaf()]
+        left, right = sides if self.draw(st.booleans()) else reversed(sides)
+        gated = join(f"{left.text} and {right.text}", f"({left.sql} and {right.sql})", "bool", left, right)
+        if self.draw(st.booleans()):
+            return gated
+        more = self.condition(1)
+        return join(f"{gated.text} and ({more.text})", f"({gated.sql} and {more.sql})", "bool", gated, more)
+
+    def gate(self) -> Term:
+        """A clause on a coarser key alone."""
+        op, number = self.pick(["<", "<=", ">", ">=", "<>"]), self.number()
+        return compared(op, self.name(coarse=True), number)
+
+    def leaf(self) -> Term:
+        """A condition that joins no others."""
+        simple: list[Callable[[], Term]] = [self.plain_clause] * 2 + [self.rank_clause] * 4 + [self.comparison] * 3
+        return self.draw(st.sampled_from([*simple, self.between, self.in_list, self.is_null]))()
+
     def condition(self, depth: int) -> Term:
         """A condition that reads something."""
-        leaves: list[Callable[[], Term]] = [
-            self.comparison,
-            self.comparison,
-            self.rank_clause,
-            self.rank_clause,
-            self.between,
-            self.in_list,
-            self.is_null,
-        ]
         inner: list[Callable[[], Term]] = [lambda: self.joined(depth - 1)] * 5 + [lambda: self.negated(depth - 1)]
-        return self.draw(st.sampled_from([*leaves, *(inner if depth else [])]))()
+        return self.draw(st.sampled_from([*([self.leaf] * 6), *(inner if depth else [])]))()
 
     def joined(self, depth: int) -> Term:
         op = self.pick(["and", "and", "or"])
@@ -330,6 +346,9 @@ class Grammar:
     def negated(self, depth: int) -> Term:
         x = self.condition(depth)
         return join(f"not ({x.text})", f"(NOT {x.sql})", "bool", x)
+
+    def plain_clause(self) -> Term:
+        return compared(self.pick(["<", "<=", ">", ">=", "="]), self.name(), self.number())
 
     def comparison(self) -> Term:
         sides = [self.value(2), self.any_value(1)]
@@ -368,7 +387,7 @@ def drawn_patterns(draw: st.DrawFn) -> Drawn:
     own = {f"f{i}": feature for i, feature in enumerate(draw(st.lists(own_features(), max_size=3)))}
     features = {**{name: built_in(name) for name in BUILT_IN}, **own}
     grammar = Grammar(draw, per, features)
-    when = grammar.condition(3)
+    when = grammar.when()
     return Drawn(per, features, grammar.thresholds, when)
 
 

@@ -327,6 +327,24 @@ def test_changed_while_it_is_read(world: World, gone: bool) -> None:
     assert len(world.landed()) == 9
 
 
+def test_changed_before_a_row_is_landed(world: World) -> None:
+    """A file that changes before its first row is landed is not judged by what was seen, and taken later."""
+    path = world.write("a.csv", numbered(1))
+
+    def spoil(event: Event) -> None:
+        if isinstance(event, FileStarted) and event.file.size < 10:
+            path.write_text("a,")
+            world.clock.seconds += 60
+
+    result = world.live(lambda: world.write("a.csv", numbered(*range(1, 9))), lambda: None, hook=spoil)
+    problems = [e.record.problem for e in world.events if isinstance(e, FileFinished)]
+    assert [problem and problem.partition(":")[0] for problem in problems] == [
+        "was changed or removed before a row of it was landed",
+        None,
+    ]
+    assert (result.problems, len(world.landed())) == ((), 8)
+
+
 def stop_after(world: World, chunk: int) -> Callable[[Event], None]:
     """A hook that stops a run once a chunk is landed."""
 
@@ -383,7 +401,7 @@ def test_landing_zone_is_the_truth(world: World, noted: int) -> None:
 def test_lost_ledger_of_files_that_ended_early(world: World) -> None:
     """A file that ended early and was followed by others is known as broken from the landing zone alone."""
     world.write("a.csv.gz", gzip.compress(numbered(*range(1, 6)).encode())[:-8], age=200)
-    world.write("b.csv", numbered(7))
+    world.write("b.csv", numbered(7), age=100)
     first = world.run()
     whole = dict(world.objects)
     world.forget()
@@ -391,6 +409,15 @@ def test_lost_ledger_of_files_that_ended_early(world: World) -> None:
     assert world.objects == whole
     assert {name: record.status for name, record in world.files().items()} == {"a.csv.gz": "broken", "b.csv": "done"}
     assert len(first.problems) == len(second.problems) == 1
+
+
+def test_what_became_of_the_last_file_stays(world: World) -> None:
+    """A file that was broken or changed is not begun anew because the landing zone ends with it."""
+    world.write("a.csv.gz", gzip.compress(numbered(*range(1, 6)).encode())[:-8])
+    world.run()
+    world.run()
+    assert [type(event) for event in world.events] == [FileFinished]
+    assert world.files()["a.csv.gz"].status == "broken"
 
 
 def test_landing_zone_that_lost_chunks(world: World) -> None:
@@ -529,6 +556,16 @@ def test_begun_file_comes_first(world: World) -> None:
     world.write("a.csv", numbered(9), age=500)
     world.run()
     assert world.landed() == [*(f"b.csv:{n}:{n}" for n in range(1, 6)), "a.csv:1:9"]
+
+
+def test_begun_file_is_not_held_back(world: World) -> None:
+    """A begun file is read on at once, also when it was modified a moment before."""
+    world.write("b.csv", numbered(*range(1, 6)), age=0.1)
+    world.run(hook=stop_after(world, 0))
+    world.live()
+    assert [event for event in world.events if isinstance(event, FileIgnored)] == []
+    assert world.finished() == [("b.csv", "done")]
+    assert len(world.landed()) == 5
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -50,10 +50,10 @@ class LiveDisplay:
         yield Text.assemble((report.title, "bold cyan"), (f"  {minutes}:{seconds:02d}", "dim"))
         if report.lands:
             speed = self._landing.at(now, counts.landed_rows)
-            yield _line("landed", counts.landed_rows, "row", f"{many(counts.landed_chunks, 'chunk'):<15}{speed}")
+            yield _line("landed", counts.landed_rows, "row", f"{many(counts.landed_chunks, 'chunk'):<13}{speed}")
         if report.detects:
             speed = self._processing.at(now, counts.processed_rows)
-            work = f"{many(counts.processed_chunks, 'chunk'):<15}{speed:<20}"
+            work = f"{many(counts.processed_chunks, 'chunk'):<13}{speed:<18}"
             yield Text.assemble(_line("processed", counts.processed_rows, "row", work), self._behind())
             yield _line("quarantined", counts.quarantined, "row", "", "yellow" if counts.quarantined else "")
             found = "  ".join(f"{pattern} {count:,}" for pattern, count in counts.detections.items())
@@ -66,4 +66,4 @@ class LiveDisplay:
 
 def _line(label: str, count: int, noun: str, rest: str, style: str = "") -> Text:
     unit = many(count, noun).partition(" ")[2] if noun else ""
-    return Text.assemble((f"  {label:<12}", "bold"), (f"{count:>14,}", style), f" {unit:<8}{rest}")
+    return Text.assemble((f"  {label:<11}", "bold"), (f"{count:>12,}", style), f" {unit:<6}{rest}")

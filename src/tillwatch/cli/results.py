@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -60,7 +61,7 @@ def _show_example(console: Console, stored: StoredDetection) -> None:
     who = " and ".join(f"{name} [bold]{escape(value)}[/]" for name, value in found.key.items())
     console.print(f"For example: [cyan]{found.action}[/] for {who}, found after chunk {found.chunk}, because")
     for line in evidence_lines(found.evidence):
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
     console.print()
 
 
@@ -84,12 +85,7 @@ def _near(place: str) -> str:
 
 
 def _show_next(console: Console, config: Path) -> None:
-    commands = {
-        f"tillwatch status -c {config}": "where it stands",
-        f"tillwatch detections -c {config} --pattern PatId1": "who, where, when",
-        f"tillwatch audit -c {config}": "prove that nothing is lost or doubled",
-    }
-    width = max(map(len, commands))
     console.print("[bold]Try next[/]")
-    for command, what in commands.items():
-        console.print(Text.assemble("  ", (command.ljust(width), "green"), "  ", (what, "dim")), soft_wrap=True)
+    for what, command in {"where it stands": "status", "all detections": "detections", "the proof": "audit"}.items():
+        line = Text.assemble(f"  {what:<17}", (f"tillwatch {command} -c {config}", "green"))
+        console.print(line, soft_wrap=True)

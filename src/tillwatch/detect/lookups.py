@@ -12,7 +12,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tillwatch.engine.decode import AMOUNT_PRECISION
-from tillwatch.engine.dictionary import cleaned
+from tillwatch.engine.dictionary import clean, cleaned
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, SourceError
 from tillwatch.patterns.features import TEXT_COLUMNS
@@ -87,7 +87,7 @@ def _scan(source: LookupSource) -> pl.LazyFrame:
         if name.endswith((".jsonl", ".ndjson")):
             return pl.scan_ndjson(source.path)
         frame = pl.scan_csv(source.path, infer_schema=False, separator="\t" if name.endswith(".tsv") else ",")
-        frame.collect_schema()
+        frame = frame.rename({c: clean(c) for c in frame.collect_schema().names()})
     except PolarsError as error:
         raise SourceError(f"lookup {source.name}: cannot read {source.path}: {str(error).splitlines()[0]}") from None
     return frame
@@ -106,7 +106,7 @@ def _check_columns(source: LookupSource, names: list[str]) -> None:
 def _parsed(source: LookupSource, digits: int) -> pl.LazyFrame:
     """One row per key as spelled: sums, counts, extremes of the value, and how many values are not numbers."""
     keys = [pl.col(column).cast(pl.String).fill_null("").alias(key) for key, column in source.on.items()]
-    text = pl.lit("0") if source.column == "*" else pl.col(source.column).cast(pl.String).str.strip_chars()
+    text = pl.lit("0") if source.column == "*" else _text(source)
     value = text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).to_physical().cast(pl.Int64).alias("value")
     given = (text.is_not_null() & (text != "")).alias("given")
     return (
@@ -123,6 +123,11 @@ def _parsed(source: LookupSource, digits: int) -> pl.LazyFrame:
     )
 
 
+def _text(source: LookupSource) -> pl.Expr:
+    """The value as text, cleaned as a row's amount is."""
+    return cleaned(pl.col(source.column).cast(pl.String)).str.strip_chars()
+
+
 def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataFrame:
     """Keys cleaned, spellings of one key added up, and the value of CONTRACT 3: a quotient of exact integers."""
     totals = (
@@ -137,7 +142,7 @@ def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataF
 
 
 def _first_wrong(source: LookupSource, digits: int) -> str:
-    text = pl.col(source.column).cast(pl.String).str.strip_chars()
+    text = _text(source)
     wrong = text.is_not_null() & (text != "") & text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).is_null()
     row = _scan(source).with_row_index("row", 1).filter(wrong).head(1).collect().row(0, named=True)
     return (

@@ -30,22 +30,27 @@ def _view(table: TableSpec, program: Program) -> dict[str, str]:
     """The features that this table's counters give, as SQL, then its lookups."""
     unit = 10**program.digits
     shown: dict[str, str] = {}
-    for feature in program.features.values():
+    own = [f for plan in program.plans for f in plan.pattern.features.values()]
+    for feature in (*program.features.values(), *own):
         if (sql := _feature_sql(feature, table, unit)) is not None:
-            shown[feature.name] = sql
-    return shown | {name: f'"{name}"' for name in table.lookups}
+            shown.setdefault(feature.name, sql)
+    kinds = {name: program.lookups[name].kind for name in table.lookups}
+    return shown | {name: f'"{name}"' + (f" / {unit}" if k == "decimal" else "") for name, k in kinds.items()}
 
 
 def _feature_sql(feature: Feature, table: TableSpec, unit: int) -> str | None:
     kept = {(a.op, a.column, a.where): a.name for a in table.accumulators}
     where = plain_filter(feature.where)
-    if feature.kind == "avg":
-        total, count = kept.get(("sum", feature.column, where)), kept.get(("count", None, where))
-        return f'CAST("{total}" AS REAL) / ("{count}" * {unit})' if total and count else None
-    name = kept.get((feature.kind, None if feature.kind == "count" else feature.column, where))
-    if name is None:
+    count = kept.get(("count", None, where))
+    if feature.kind in ("count", "distinct"):
+        name = count if feature.kind == "count" else kept.get(("distinct", feature.column, where))
+        return f'"{name}"' if name else None
+    value = kept.get(("sum" if feature.kind == "avg" else feature.kind, feature.column, where))
+    if value is None or count is None:
         return None
-    return f'"{name}"' if feature.kind in ("count", "distinct") else f'"{name}" / {unit}.0'
+    divisor = f'("{count}" * {unit})' if feature.kind == "avg" else unit
+    # As in the engine, and in SQL: unknown where no row counts.
+    return f'CASE WHEN "{count}" > 0 THEN CAST("{value}" AS REAL) / {divisor} END'
 
 
 def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> list[TableRows]:

@@ -61,8 +61,8 @@ class Decoded:
 class Decoder:
     """Decodes chunks with one set of dictionaries, so that codes mean the same in all of them.
 
-    `columns` maps logical names to column names; those in `optional` may be missing from a frame, and are then not
-    mapped in it. `digits` are the fraction digits kept of amounts.
+    `columns` maps logical names to column names; those in `optional` may be missing from a frame or null in a row,
+    and are then not mapped there. `digits` are the fraction digits kept of amounts.
     """
 
     columns: Mapping[str, str]
@@ -96,9 +96,9 @@ class Decoder:
         wanted = [*self.dictionaries, "amount"]
         have = set(frame.columns)
         exprs = [
-            pl.col(self.columns[c]).cast(pl.String).fill_null("").alias(c)
-            if self.columns[c] in have
-            else pl.lit(_UNMAPPED if c in self.optional else "").alias(c)
+            (pl.col(self.columns[c]).cast(pl.String) if self.columns[c] in have else pl.lit(None, pl.String))
+            .fill_null(_UNMAPPED if c in self.optional else "")
+            .alias(c)
             for c in wanted
         ]
         marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]

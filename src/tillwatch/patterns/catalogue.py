@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
-from tillwatch.errors import PatternError
+from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.expression import ExpressionError, parse
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
-from tillwatch.patterns.pattern import Pattern, locate
+from tillwatch.patterns.pattern import Pattern, Spot
 
 _FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when")
 _REQUIRED = ("id", "action", "per", "when")
@@ -44,24 +44,33 @@ def load_patterns(choices: Sequence[PatternChoice]) -> list[Pattern]:
     ['PatId3', 'PatId2']
     """
     patterns: list[Pattern] = []
+    problems: list[str] = []
     for choice in choices:
-        sources = _sources(choice)
-        if choice.thresholds and len(sources) != 1:
-            raise PatternError(
-                f"{choice.where}: thresholds can be set for one pattern, '{choice.ref}' has {len(sources)}"
-            )
-        patterns += [read_pattern(text, name, choice) for name, text in sources]
+        for name, text in _sources(choice):
+            try:
+                patterns.append(read_pattern(text, name, choice))
+            except ConfigError as error:
+                problems.append(str(error))
+    if problems:
+        raise PatternError("\n".join(problems))
     seen: dict[str, Pattern] = {}
     for pattern in patterns:
         if pattern.id in seen:
-            first = seen[pattern.id].file
-            raise PatternError(f"{pattern.file}: pattern id '{pattern.id}' is taken already by {first}")
+            first = seen[pattern.id].spot.file
+            raise PatternError(f"{pattern.spot.file}: pattern id '{pattern.id}' is taken already by {first}")
         seen[pattern.id] = pattern
     return patterns
 
 
 def _sources(choice: PatternChoice) -> list[tuple[str, str]]:
     """Name and text of each file."""
+    files = _choice_files(choice)
+    if choice.thresholds and len(files) != 1:
+        raise PatternError(f"{choice.where}: thresholds can be set for one pattern, '{choice.ref}' has {len(files)}")
+    return files
+
+
+def _choice_files(choice: PatternChoice) -> list[tuple[str, str]]:
     if choice.path is None:
         catalogue = built_in()
         if choice.ref not in catalogue:
@@ -101,23 +110,22 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
     texts = {k: _text(root, k) for k in ("id", "action", "title", "why", "when") if k in root.items}
     numbers = _thresholds(root, choice)
     features = read_features(root.items["features"], name, text) if "features" in root.items else {}
-    line = _first_line(root.items["when"], text)
+    spot = _spot(root.items["when"], name, text)
     try:
         tree = parse(texts["when"], numbers)
     except ExpressionError as error:
-        raise PatternError(f"{locate(name, line, texts['when'], error.start)}: {texts['id']}: {error}") from None
+        raise PatternError(f"{spot.of(texts['when'], error.start)}: {texts['id']}: {error}") from None
     return Pattern(
         texts["id"],
         texts["action"],
         texts.get("title", ""),
         " ".join(texts.get("why", "").split()),
         _per(root),
-        texts["when"].strip(),
+        texts["when"],
         numbers,
         tree,
         features,
-        name,
-        line,
+        spot,
     )
 
 
@@ -185,8 +193,7 @@ def read_features(node: Node, name: str, text: str = "") -> dict[str, Feature]:
         try:
             found[key] = parse_feature(key, sql)
         except ExpressionError as error:
-            line = _first_line(item, text) if text else item.place.line
-            raise PatternError(f"{locate(name, line, sql, error.start)}: features.{key}: {error}") from None
+            raise PatternError(f"{_spot(item, name, text).of(sql, error.start)}: features.{key}: {error}") from None
     return found
 
 
@@ -201,9 +208,16 @@ def declared_features(texts: Mapping[str, str], where: str) -> dict[str, Feature
     return found
 
 
-def _first_line(node: Node, text: str) -> int:
-    """The file's line on which the text of a value begins: a block scalar begins below its | or >."""
-    line = node.place.line
+def _spot(node: Node, name: str, text: str) -> Spot:
+    """Where the text of a value begins. A literal block (|) begins below its header, at the block's indentation."""
     lines = text.splitlines()
-    header = lines[line - 1][node.place.column - 1 :].lstrip() if 0 < line <= len(lines) else ""
-    return line + 1 if header[:1] in ("|", ">") else line
+    if not 0 < node.place.line <= len(lines):
+        return Spot(name, node.place.line)
+    header = lines[node.place.line - 1][node.place.column - 1 :]
+    if header[:1] in ("'", '"'):
+        return Spot(name, node.place.line, node.place.column + 1)
+    if header[:1] not in ("|", ">"):
+        return Spot(name, node.place.line, node.place.column)
+    below = next((n for n in range(node.place.line, len(lines)) if lines[n].strip()), node.place.line - 1)
+    indent = len(lines[below]) - len(lines[below].lstrip(" "))
+    return Spot(name, below + 1, indent + 1, indent if header[:1] == "|" else None)

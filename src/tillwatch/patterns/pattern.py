@@ -12,11 +12,40 @@ from tillwatch.patterns.features import Feature
 
 
 @dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a text of a YAML file begins: its first character is at `line`, `column`, both from 1.
+
+    `indent` is the columns before each further line of a literal block; None when lines of the file are not lines
+    of the text (folded texts): then only the first line is known.
+    """
+
+    file: str
+    line: int = 0
+    column: int = 1
+    indent: int | None = None
+
+    def of(self, text: str, start: int | None) -> str:
+        """`file:line:column` of an offset in the text, as far as it is known.
+
+        >>> Spot("p.yaml", 10, 3, 2).of("a > 1\\nand b > 2", 10)
+        'p.yaml:11:7'
+        """
+        if not self.line:
+            return self.file
+        row = text.count("\n", 0, start or 0)
+        if start is None or (row and self.indent is None):
+            return f"{self.file}:{self.line}"
+        before = start - (text.rfind("\n", 0, start) + 1)
+        column = (self.indent or 0) + 1 if row else self.column
+        return f"{self.file}:{self.line + row}:{column + before}"
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """A pattern as its file says it, thresholds already set.
 
     `per` are the key columns it is judged for; `when` is the text of the condition and `tree` what it means;
-    `where` is `file:line` of the condition, for errors.
+    `spot` is where the text of the condition begins, for errors.
     """
 
     id: str
@@ -28,21 +57,8 @@ class Pattern:
     thresholds: Mapping[str, Decimal]
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
-    file: str = ""
-    line: int = 0
+    spot: Spot = field(default_factory=lambda: Spot(""))
 
     def error(self, problem: ExpressionError) -> PatternError:
-        """The problem with the place where it is, `file:line:column`, and the line itself."""
-        return PatternError(f"{locate(self.file, self.line, self.when, problem.start)}: {self.id}: {problem}")
-
-
-def locate(file: str, line: int, text: str, start: int | None) -> str:
-    """`file:line:column` of an offset in a block of text whose first line is `line` of the file.
-
-    >>> locate("p.yaml", 10, "a > 1\\nand b > 2", 10)
-    'p.yaml:11:5'
-    """
-    if start is None:
-        return f"{file}:{line}"
-    before = text[:start]
-    return f"{file}:{line + before.count(chr(10))}:{start - (before.rfind(chr(10)) + 1) + 1}"
+        """The problem with the place where it is."""
+        return PatternError(f"{self.spot.of(self.when, problem.start)}: {self.id}: {problem}")

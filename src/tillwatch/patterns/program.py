@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import (
     Absolute,
     And,
@@ -161,12 +162,23 @@ class Compiler:
 
     def program(self, patterns: Sequence[Pattern]) -> Program:
         """The program of these patterns. Raises PatternError with the pattern's file and line."""
-        plans = tuple(self._plan(p) for p in patterns)
+        plans = tuple(self._plans(patterns))
         tables = tuple(
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
         return Program(plans, tables, dict(self.features), dict(self.lookups), self.digits)
+
+    def _plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
+        plans, problems = [], []
+        for pattern in patterns:
+            try:
+                plans.append(self._plan(pattern))
+            except PatternError as error:
+                problems.append(str(error))
+        if problems:
+            raise PatternError("\n".join(problems))
+        return plans
 
     def _plan(self, pattern: Pattern) -> Plan:
         per = grain_of(pattern.per)
