@@ -57,7 +57,7 @@ def patterns_markdown() -> str:
 def _pattern(pattern: Pattern) -> Iterator[str]:
     yield f"## {pattern.id}\n"
     yield f"{pattern.title}. {pattern.why}\n"
-    yield f"Marks a {' and '.join(pattern.per)} as `{pattern.action}` when\n\n```text\n{pattern.when}\n```\n"
+    yield f"Marks a {' and '.join(pattern.per)} as `{pattern.action}` when\n\n```text\n{pattern.when.strip()}\n```\n"
     rows = (f"| `{name}` | {value} |" for name, value in pattern.thresholds.items())
     yield "\n".join(["| threshold | value |\n|---|---|", *rows]) + "\n"
 

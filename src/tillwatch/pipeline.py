@@ -5,6 +5,7 @@ source ─► ingest ─► landing zone ─► decode ─► step ─► commit
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -155,7 +156,8 @@ class Pipeline:
         """All detections so far, in `seq` order, as a Polars DataFrame (Arrow: `.to_arrow()`, `.to_pandas()`).
 
         Columns: seq, chunk (Int64), patternId, ActionType, customerName, MerchantId, detectionTime, file (null until
-        planned), holds (Boolean: whether the condition is true now), evidence (JSON text).
+        planned), key (JSON text of all key columns), holds (Boolean: whether the condition is true now), evidence
+        (JSON text). A customer or merchant that the pattern is not per is the empty string.
         """
         with self.opened(readonly=True) as state:
             return as_frame(list(state.detections()))
@@ -211,8 +213,6 @@ def _pass_on(event: IngestEvent, observer: Observer) -> None:
 
 def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:
     """Detections as a table, one row each."""
-    import json
-
     columns: dict[str, Any] = {
         "seq": pl.Series([s.seq for s in stored], dtype=pl.Int64),
         "chunk": pl.Series([s.detection.chunk for s in stored], dtype=pl.Int64),
@@ -222,6 +222,7 @@ def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:
         "MerchantId": pl.Series([s.detection.merchant for s in stored], dtype=pl.String),
         "detectionTime": pl.Series([s.at for s in stored], dtype=pl.String),
         "file": pl.Series([s.file for s in stored], dtype=pl.String),
+        "key": pl.Series([json.dumps(dict(s.detection.key), ensure_ascii=False) for s in stored], dtype=pl.String),
         "holds": pl.Series([s.holds for s in stored], dtype=pl.Boolean),
         "evidence": pl.Series([json.dumps(s.detection.evidence, ensure_ascii=False) for s in stored], dtype=pl.String),
     }

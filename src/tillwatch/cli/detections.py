@@ -86,5 +86,5 @@ def _write_csv(found: Iterable[StoredDetection], out: TextIO) -> None:
 def _write_jsonl(found: Iterable[StoredDetection], out: TextIO) -> None:
     for stored in found:
         values = dict(zip(COLUMNS, _values(stored), strict=True))
-        record = {**values, "holds": stored.holds, "evidence": stored.detection.evidence}
+        record = {**values, "key": stored.detection.key, "holds": stored.holds, "evidence": stored.detection.evidence}
         out.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tillwatch.cli.words import evidence_lines, many
+from tillwatch.config.environment import command_name
 from tillwatch.patterns.program import Program
 from tillwatch.pipeline import Pipeline
 from tillwatch.state.base import StoredDetection
@@ -87,5 +88,5 @@ def _near(place: str) -> str:
 def _show_next(console: Console, config: Path) -> None:
     console.print("[bold]Try next[/]")
     for what, command in {"where it stands": "status", "all detections": "detections", "the proof": "audit"}.items():
-        line = Text.assemble(f"  {what:<17}", (f"tillwatch {command} -c {config}", "green"))
+        line = Text.assemble(f"  {what:<17}", (f"{command_name()} {command} -c {config}", "green"))
         console.print(line, soft_wrap=True)

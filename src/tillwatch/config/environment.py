@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 
@@ -9,6 +10,11 @@ from tillwatch.config.secrets import all_from_environment, holds_secret, is_secr
 from tillwatch.config.yaml import ListNode, MapNode, Node, Place, Problem, ScalarNode, shown_text
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
+
+
+def command_name(environ: Mapping[str, str] = os.environ) -> str:
+    """The words by which a person calls the program; `TILLWATCH_COMMAND` where they are not `tillwatch`."""
+    return environ.get("TILLWATCH_COMMAND", "tillwatch")
 
 
 class Replaced(str):
