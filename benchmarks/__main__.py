@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the temporary folder is removed then too
     sections: list[Section] = []
     with tempfile.TemporaryDirectory(prefix="tillwatch-bench-", dir=given.dir) as name:
         folder = Path(name)

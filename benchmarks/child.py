@@ -7,6 +7,7 @@ the process that made it, so this one must stay small.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,13 +51,23 @@ def run(*command: str | Path, expect: int = 0) -> Done:
     with tempfile.TemporaryFile() as out:
         began = time.perf_counter()
         process = spawn(command, out)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            stopped(process, signal.SIGKILL)
+            raise
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         text = out.read().decode()
     check(process, text, expect)
     return Done(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
+
+
+def stopped(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGTERM) -> None:
+    """Sends a signal, and waits for the end."""
+    process.send_signal(number)
+    process.wait()
 
 
 def check(process: subprocess.Popen[bytes], text: str, expect: int = 0) -> None:

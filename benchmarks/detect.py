@@ -28,7 +28,14 @@ def measure(plan: Plan) -> Section:
     alternate(plan.warm_up + plan.repeat, tuple(runs), contest)
     counted = {name: done[plan.warm_up :] for name, done in runs.items()}
     speed = spread(r.rows / r.detect for r in counted[SHIPPED])
-    head = ["commits", "rows/s, median (least–greatest)", "ms a chunk", "commits made", "detections"]
+    head = [
+        "commits",
+        "rows/s, median (least–greatest)",
+        "ms a chunk",
+        "processor ms a chunk",
+        "commits made",
+        "detections",
+    ]
     body = (
         f"{data.name}, {data.chunks} chunks landed before, {plan.repeat} rounds. The time is that of detecting alone, "
         f"from an empty state to the last file published.\n\n"
@@ -45,8 +52,16 @@ def measure(plan: Plan) -> Section:
 def _row(name: str, runs: list[Alone]) -> list[str]:
     speed = spread(r.rows / r.detect for r in runs)
     chunk = spread(r.detect / r.chunks * 1000 for r in runs)
+    processor = spread(r.processor / r.chunks * 1000 for r in runs)
     last = runs[-1]
-    return [name, speed.shown("{:,.0f}"), chunk.shown(), str(len(last.commits) - 1), str(last.detections)]
+    return [
+        name,
+        speed.shown("{:,.0f}"),
+        chunk.shown(),
+        processor.shown(),
+        str(len(last.commits) - 1),
+        str(last.detections),
+    ]
 
 
 def _apart(runs: list[Alone]) -> str:

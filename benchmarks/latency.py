@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import TILLWATCH, check, module, spawn
+from benchmarks.child import TILLWATCH, check, module, spawn, stopped
 from benchmarks.data import CHUNK_ROWS, Data, configured, generated
 from benchmarks.plan import Plan
 from benchmarks.report import Section, Verdict, alternate, spread, table
@@ -82,19 +79,17 @@ def _watched(name: str, config: Path, chunks: int) -> Mapping[str, list[int]]:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as beside:
         watched = spawn((*module("latency"), "run" if name == TOGETHER else "detect", config, str(chunks)), out)
         ingest = spawn((*TILLWATCH, "ingest", "-c", config), beside) if name == APART else None
-        watched.wait()
-        if ingest is not None:
-            _stopped(ingest)
+        try:
+            watched.wait()
+        finally:
+            for process in (watched, ingest):
+                if process is not None and process.poll() is None:
+                    stopped(process)
         out.seek(0)
         text = out.read().decode()
         check(watched, text)
     told: Mapping[str, list[int]] = json.loads(text)
     return told
-
-
-def _stopped(process: subprocess.Popen[bytes]) -> None:
-    os.kill(process.pid, signal.SIGTERM)
-    process.wait()
 
 
 def _section(found: Mapping[str, list[list[float]]], pace: Pace) -> Section:

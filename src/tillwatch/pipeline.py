@@ -23,9 +23,9 @@ from tillwatch.detect.loop import Detect, Processed, Setup, Wake
 from tillwatch.errors import FilesSetAside
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
-from tillwatch.landing import Format, Landing
-from tillwatch.model import ChunkInfo
+from tillwatch.landing import Landing
 from tillwatch.retry import Retry
+from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
 from tillwatch.state.base import State, StoredDetection
 from tillwatch.stores import open_store
@@ -101,15 +101,17 @@ class Pipeline:
         stop = stop or threading.Event()
         hint, landed_all = threading.Event(), threading.Event()
 
+        landing = SharedLanding(self.store(self.settings.landing.uri), self.settings.landing.format, hint)
+
         def upstream() -> None:
             try:
-                self._ingest(self._announced(hint), stop, observer, once=once)
+                self._ingest(landing, stop, observer, once=once)
             finally:
                 landed_all.set()
                 hint.set()
 
         wake = Wake(stop, hint, landed_all.is_set)
-        _together(stop, upstream, lambda: self._detect(wake, once=once, observer=observer))
+        _together(stop, upstream, lambda: self._detect(landing, wake, once=once, observer=observer))
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
@@ -134,16 +136,13 @@ class Pipeline:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
         wake = Wake(stop or threading.Event())
         with _watched(self.settings.landing.uri, wake):
-            self._detect(wake, once=once, observer=observer)
+            self._detect(self.landing, wake, once=once, observer=observer)
 
-    def _announced(self, hint: threading.Event) -> Landing:
-        return Announced(self.store(self.settings.landing.uri), self.settings.landing.format, hint)
-
-    def _detect(self, wake: Wake, *, once: bool, observer: Observer) -> None:
+    def _detect(self, landing: Landing, wake: Wake, *, once: bool, observer: Observer) -> None:
         with self.opened() as state, state.lease("detect"):
             Detect(
                 self.setup,
-                self.landing,
+                landing,
                 state,
                 self.store(self.settings.detections.uri),
                 self.store(self.settings.quarantine),
@@ -185,19 +184,6 @@ class Pipeline:
             yield state
         finally:
             state.close()
-
-
-class Announced(Landing):
-    """A landing zone that sets an event whenever something has landed."""
-
-    def __init__(self, store: Store, format: Format, hint: threading.Event) -> None:
-        super().__init__(store, format)
-        self._hint = hint
-
-    def put(self, info: ChunkInfo, frame: pl.DataFrame) -> ChunkInfo:
-        landed = super().put(info, frame)
-        self._hint.set()
-        return landed
 
 
 def _pass_on(event: IngestEvent, observer: Observer) -> None:

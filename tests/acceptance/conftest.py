@@ -11,9 +11,9 @@ from tillwatch.generate import GeneratedFiles, generate
 from tillwatch.testing.crash import Site
 
 CONFIG = """\
-source: {{uri: {source}, rows: 200}}
+source: {{uri: {source}, rows: 250}}
 lookups: {{importance: {importance}}}
-detections: {{uri: ./tillwatch-data/detections, rows: 7, linger: 0.05}}
+detections: {{uri: ./tillwatch-data/detections, rows: 12, linger: 0.05}}
 patterns:
   PatId1: {{merchant_transactions: 60, transactions_rank: 0.8, importance_rank: 0.2}}
   PatId2: {{transactions: 8, avg_amount: 25}}
@@ -26,12 +26,12 @@ NewSite = Callable[[Path], Site]
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> GeneratedFiles:
     """6,000 transactions and their lookup."""
-    return generate(tmp_path_factory.mktemp("data"), rows=6000, customers=500, merchants=30, seed=3, faults=0.02)
+    return generate(tmp_path_factory.mktemp("data"), rows=6000, customers=500, merchants=30, seed=3, faults=0.005)
 
 
 @pytest.fixture(scope="session")
 def new_site(data: GeneratedFiles) -> NewSite:
-    """Makes a folder with a pipeline on the data set that has not run yet: 30 chunks are to be landed."""
+    """Makes a folder with a pipeline on the data set that has not run yet: 24 chunks are to be landed."""
 
     def make(folder: Path) -> Site:
         folder.mkdir(parents=True)

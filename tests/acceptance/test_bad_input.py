@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -83,21 +83,23 @@ def work(config: Path) -> Result:
         pipeline.run(once=True, observer=lambda e: notices.append(e.text) if isinstance(e, Notice) else None)
     except RunError as failure:
         error = str(failure)
-    return proved(pipeline, error, notices)
-
-
-def proved(pipeline: Pipeline, error: str = "", notices: Sequence[str] = ()) -> Result:
-    """What a pipeline has come to."""
-    assert [problem for found in audit(pipeline) for problem in found.problems] == []
-    now = status(pipeline)
+    set_aside = proved(pipeline)
     evidence = [json.loads(text)["features"] for text in pipeline.detections()["evidence"]]
     counted = dict(zip(pipeline.detections()["customerName"], (e["total_amount"] for e in evidence), strict=True))
+    now = status(pipeline)
+    assert sum(e["transactions"] for e in evidence) == now.counted
+    return Result(error, notices, now.landed_rows, counted, set_aside, now.quarantined)
+
+
+def proved(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The quarantine, once it is proved that every landed row is counted or in it."""
+    assert [problem for found in audit(pipeline) for problem in found.problems] == []
     files = sorted(Path(pipeline.settings.quarantine).glob("*.jsonl"))
     set_aside = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
-    assert sum(e["transactions"] for e in evidence) == now.counted
+    now = status(pipeline)
     assert Counter(r["code"] for r in set_aside) == Counter(now.quarantined)
     assert now.landed_rows == now.counted + len(set_aside)
-    return Result(error, list(notices), now.landed_rows, counted, set_aside, now.quarantined)
+    return set_aside
 
 
 def run(folder: Path, files: Files, config: str = "", and_also: str = "", source: str = "rows: 100") -> Result:
@@ -270,7 +272,7 @@ def test_rows_before_damaged_parquet_pages_are_kept(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "head"), [("a.csv.gz", GOOD), ("a.jsonl.gz", jsonl(row("Good", amount=7.25)))])
 def test_a_line_beyond_all_limits_ends_the_file(name: str, head: str, tmp_path: Path) -> None:
-    """A line of 65 MiB is no row, and nothing behind it is: what is before it is counted, and the message says where."""
+    """A line of 65 MiB is no row, and nothing behind it: what is before it is counted, and the message says where."""
     content = gzip.compress(head.encode() + b"a" * (65 << 20) + b"\n" + head.encode(), 1)
     done = run(tmp_path, {name: content})
     assert done.error == f"{name} a row is longer than 64 MiB, after row 1"
@@ -467,14 +469,10 @@ def test_empty_keys(tmp_path: Path) -> None:
     empty = ["", "  ", "''", '""', "\u00a0", " '' "]
     rows = [f"1,{key},M,F,x,1" for key in empty] + [f"1,C,{key},F,x,1" for key in empty]
     rows += [f"1,C,M,F,{key},1" for key in empty]
-    done = run(tmp_path, {"a.csv": csv(*rows, "1,Good,M,,x,1")}, "columns: {merchant: merchant}\n")
-    names = ["customer", "merchant", "category"]
-    assert [(r["code"], r["reason"]) for r in done.set_aside] == [
-        (f"{name}_empty", f"{name} ({name}) is empty") for name in names for _ in empty
-    ]
-    assert [
-        r["row_data"][name] for r, name in zip(done.set_aside, sorted(names * 6, key=names.index), strict=True)
-    ] == [key.replace('""', "") for key in empty * 3]
+    done = run(tmp_path, {"a.csv": csv(*rows, "1,Good,M,,x,1")})
+    keys = [(name, key) for name in ("customer", "merchant", "category") for key in empty]
+    found = [(r["code"], r["reason"], r["row_data"][r["code"].removesuffix("_empty")]) for r in done.set_aside]
+    assert found == [(f"{name}_empty", f"{name} ({name}) is empty", key.replace('""', "")) for name, key in keys]
     assert done.counted == {"Good": 1.0}
 
 
@@ -487,7 +485,7 @@ def test_keys_are_cleaned_once(tmp_path: Path) -> None:
 
 
 def test_gender_spellings(tmp_path: Path) -> None:
-    """F, female, M, male, E and enterprise in any case and quotes; all else is unknown, and no row is invalid for it."""
+    """F, female, M, male, E and enterprise in any case and quotes; all else is unknown, and no row invalid for it."""
     spellings = {
         "F": ["F", "f", "female", "FEMALE", "'F'", " Female ", '"""f"""'],
         "M": ["M", "m", "male", "MALE", "'male'"],
@@ -806,20 +804,22 @@ def test_a_lookup_of_the_wrong_shape_ends_the_run(name: str, content: bytes | st
         assert work(config).counted == {"Good": 7.25}
 
 
-BAD_LOOKUP_ROWS = {
-    "row with more fields": ("w.csv", WEIGHTS + "Good,M,1,5\n"),
-    "column twice": ("w.csv", WEIGHTS.replace("Target", "Target,Weight") + "Good,M,1,2\n"),
-}
-
-
-@pytest.mark.parametrize(("name", "content"), BAD_LOOKUP_ROWS.values(), ids=BAD_LOOKUP_ROWS)
-@pytest.mark.xfail(
-    strict=True, reason="detect/lookups.py _scan: Polars cuts what is too much off and renames a second column"
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Source,Target,Weight,typeTrans,fraud\nGood,M,1,5,food,0\n",
+        "Source,Target,Weight,Weight\nGood,M,1,2\n",
+        "Source,Target,Weight,typeTrans,fraud\nGood,M\n",
+    ],
+    ids=["too many fields", "column twice", "too few fields"],
 )
-def test_a_lookup_that_can_be_read_in_two_ways(name: str, content: str, tmp_path: Path) -> None:
-    """A decimal comma, which makes a field too many, or a second column of the same name: a message, no guess."""
-    config = prepare(tmp_path, {"good.csv": GOOD}, f"{LOOKUP}{name}}}\n", "and importance > 0")
-    (tmp_path / name).write_text(content, "utf-8")
+@pytest.mark.xfail(
+    strict=True, reason="detect/lookups.py _scan: Polars leaves fields out, fills them up, renames a second column"
+)
+def test_a_lookup_that_does_not_fit_its_header(content: str, tmp_path: Path) -> None:
+    """A decimal comma, which makes a field too many, a row cut off, a column twice: a message, and no guess."""
+    config = prepare(tmp_path, {"good.csv": GOOD}, f"{LOOKUP}w.csv}}\n", "and importance > 0")
+    (tmp_path / "w.csv").write_text(content, "utf-8")
     with pytest.raises(RunError):
         Pipeline.open(config).run(once=True)
 
@@ -853,11 +853,13 @@ def test_the_program_with_everything_wrong_at_once(tmp_path: Path) -> None:
     said = done.stderr.splitlines()
     named = {line.removeprefix("tillwatch: ").partition(" ")[0] for line in said[-len(bad) :]}
     assert named == bad.keys()
-    assert "Traceback" not in done.stderr and "Error" not in done.stderr
-    after = proved(Pipeline.open(config))
-    assert after.counted["Good"] == 7.25
+    assert "Traceback" not in done.stderr
+    set_aside = proved(Pipeline.open(config))
+    assert [r["row_data"]["amount"] for r in set_aside if r["file"] == "rows.csv"] == list(NO_AMOUNTS)
+    assert "Good" in Pipeline.open(config).detections()["customerName"]
+    landed = status(Pipeline.open(config)).landed_rows
     summary = said[-len(bad) - 1]
-    assert f"{after.landed:,} rows; processed " in summary and f" {len(after.set_aside):,} quarantined; " in summary
+    assert f" {landed:,} rows; processed " in summary and f" {len(set_aside):,} quarantined; " in summary
     assert call("audit", "-c", config).stdout.endswith("audit: ok\n")
 
 

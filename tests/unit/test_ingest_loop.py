@@ -332,9 +332,8 @@ def test_changed_before_a_row_is_landed(world: World) -> None:
     path = world.write("a.csv", numbered(1))
 
     def spoil(event: Event) -> None:
-        if isinstance(event, FileStarted) and event.file.size < 10:
-            path.write_text("a,")
-            world.clock.seconds += 60
+        if isinstance(event, FileStarted) and event.file.size == path.stat().st_size == 4:
+            world.write("a.csv", "a,", age=0)
 
     result = world.live(lambda: world.write("a.csv", numbered(*range(1, 9))), lambda: None, hook=spoil)
     problems = [e.record.problem for e in world.events if isinstance(e, FileFinished)]
@@ -560,9 +559,12 @@ def test_begun_file_comes_first(world: World) -> None:
 
 def test_begun_file_is_not_held_back(world: World) -> None:
     """A begun file is read on at once, also when it was modified a moment before."""
-    world.write("b.csv", numbered(*range(1, 6)), age=0.1)
-    world.run(hook=stop_after(world, 0))
-    world.live()
+    world.clock = ScriptedClock(*NOTHING)
+    world.write("b.csv", numbered(*range(1, 6)), age=0)
+    world.run(once=False, every=0.1, hook=stop_after(world, 0))
+    assert len(world.landed()) == 2
+    world.clock.seconds = 0.0
+    world.run(once=False, every=0.1, hook=stop_after(world, 2))
     assert [event for event in world.events if isinstance(event, FileIgnored)] == []
     assert world.finished() == [("b.csv", "done")]
     assert len(world.landed()) == 5

@@ -123,7 +123,7 @@ def statement_name(sql: str) -> str | None:
     >>> statement_name("-- Why.\\nINSERT INTO chunks (number) VALUES (1)"), statement_name("COMMIT")
     ('insert-chunks', 'commit')
     """
-    words = re.findall(r"\w+", _COMMENT.sub("", sql))[:8]
+    words = re.findall(r"\w+", _COMMENT.sub("", sql[:300]))[:8]
     verb = words[0].lower() if words else ""
     if verb in ("", "select"):
         return None

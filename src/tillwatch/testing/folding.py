@@ -1,0 +1,77 @@
+"""For tests: the engine run on a few patterns and rows, without landing zone, state or configuration.
+
+>>> fold = fold_of([pattern_text(["merchant"], "transactions >= 2")])
+>>> outcome = step(fold, 0, [("C1", "M1", "a", "F", "5"), ("C2", "M1", "a", "M", "7")])
+>>> [(d.pattern, d.merchant, d.evidence["features"]) for d in outcome.detections], holding(fold)
+([('P', 'M1', {'transactions': 2})], {('M1',)})
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from tillwatch.engine.decode import Decoder
+from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.lookup import LookupData
+from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.program import Compiler, LookupSpec
+
+Key = tuple[str, ...]
+"""Values of a pattern's `per`, in the order of TEXT_COLUMNS."""
+
+Row = tuple[str, str, str, str, str]
+"""Customer, merchant, category, gender, amount."""
+
+COLUMNS = ("customer", "merchant", "category", "gender", "amount")
+DIGITS = 4
+
+Lookups = Mapping[LookupSpec, Mapping[Key, float]]
+"""A lookup's values by key: floats, or integers (scaled when its kind is decimal)."""
+
+
+def pattern_text(
+    per: Sequence[str],
+    when: str,
+    features: Mapping[str, str] | None = None,
+    thresholds: Mapping[str, str] | None = None,
+    id: str = "P",
+) -> str:
+    """The file of a pattern."""
+    said = {"id": id, "action": "A", "per": list(per), "features": dict(features or {}), "when": when}
+    numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
+    lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
+    return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])
+
+
+def fold_of(patterns: Sequence[str], lookups: Lookups | None = None) -> Fold:
+    """An engine with these patterns, given as the text of their files. Negative amounts are valid."""
+    specs = {spec.name: spec for spec in lookups or {}}
+    read = [read_pattern(text, f"pattern-{number}.yaml") for number, text in enumerate(patterns)]
+    program = Compiler(built_in_features(), specs, DIGITS).program(read)
+    data = [lookup_data(spec, values) for spec, values in (lookups or {}).items()]
+    return Fold(program, Decoder({c: c for c in COLUMNS}, DIGITS, negative=True), data)
+
+
+def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
+    """A lookup as it would have been read."""
+    columns: dict[str, list[object]] = {key: [k[i] for k in values] for i, key in enumerate(spec.grain)}
+    dtype = pl.Float64 if spec.kind == "float" else pl.Int64
+    schema = {**dict.fromkeys(spec.grain, pl.String), "value": dtype}
+    return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), "")
+
+
+def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
+    """One chunk, decoded and folded."""
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+    (decoded,) = fold.decoder.decode([frame])
+    assert not decoded.rejects, decoded.rejects
+    return fold.step(number, decoded.rows)
+
+
+def holding(fold: Fold, pattern: int = 0) -> set[Key]:
+    """The keys that a pattern holds for now."""
+    judge = fold.judges[pattern]
+    return {tuple(key.values()) for key in fold.keys(judge.plan.per, judge.holding.nonzero()[0])}

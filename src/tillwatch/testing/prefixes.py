@@ -1,0 +1,115 @@
+"""For tests: where a drawn condition holds after every chunk, answered by DuckDB over all rows so far.
+
+One query answers for all prefixes of the stream: every row is there once for each prefix that it is in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from tillwatch.testing.conditions import KEYS, LOOKUPS
+from tillwatch.testing.folding import Key, Lookups, Row, lookup_data
+from tillwatch.testing.terms import UNIT, Drawn, Kind, Rank, Term, rank
+
+# The interpolated quantile of sorted values, num/den being the share.
+_CONT = """
+CREATE MACRO cont(xs, num, den) AS CASE
+  WHEN len(xs) IS NULL OR len(xs) = 0 THEN NULL
+  WHEN num * (len(xs) - 1) % den = 0 THEN xs[num * (len(xs) - 1) // den + 1]
+  ELSE xs[num * (len(xs) - 1) // den + 1]
+    + (xs[num * (len(xs) - 1) // den + 2] - xs[num * (len(xs) - 1) // den + 1])
+    * ((num * (len(xs) - 1) % den)::DOUBLE / den::DOUBLE)
+END
+"""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Why a condition holds for a key: the features it reads, and of each rank its value and the population."""
+
+    features: dict[str, Any]
+    ranks: dict[str, tuple[float, int]]
+
+
+class Prefixes:
+    """A stream of chunks and its lookups, open to questions."""
+
+    def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups) -> None:
+        self._chunks = len(chunks)
+        self._db = duckdb.connect(config={"threads": 1})
+        self._db.execute(_CONT)
+        flat = [(n, *row[:-1], int(Decimal(row[-1]) * UNIT)) for n, chunk in enumerate(chunks) for row in chunk]
+        schema = {"chunk": pl.Int64, **dict.fromkeys(KEYS, pl.String), "units": pl.Int64}
+        self._db.register("rows", pl.DataFrame(flat, schema=schema, orient="row"))
+        for spec, values in lookups.items():
+            self._db.register(f"lookup_{spec.name}", lookup_data(spec, values).frame)
+
+    def __enter__(self) -> Prefixes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def held(self, pattern: Drawn) -> list[dict[Key, Held]]:
+        """For each prefix the keys that the pattern holds for."""
+        names, ranks = sorted(pattern.when.names), sorted(pattern.when.ranks)
+        held: list[dict[Key, Held]] = [{} for _ in range(self._chunks)]
+        for upto, *rest in self._db.execute(self._sql(pattern, names, ranks)).fetchall():
+            values = rest[len(pattern.per) :]
+            read = {n: _shown(pattern, n, v) for n, v in zip(names, values, strict=False)}
+            places = zip(values[len(names) :: 2], values[len(names) + 1 :: 2], strict=True)
+            stands = {r.shown: place for r, place in zip(ranks, places, strict=True) if read[r.x] is not None}
+            held[upto][tuple(rest[: len(pattern.per)])] = Held(read, stands)
+        return held
+
+    def _sql(self, pattern: Drawn, names: Sequence[str], ranks: Sequence[Rank]) -> str:
+        shown = [f'"{n}"' for n in names]
+        for r in ranks:
+            groups = ", ".join(["upto", *r.over])
+            shown += [rank(_term(pattern, r.x), r.over, "").sql, f'count("{r.x}") OVER (PARTITION BY {groups})']
+        columns = ", ".join(["upto", *pattern.per, *shown, pattern.when.sql])
+        return f"""
+        WITH seen AS (SELECT n AS upto, r.* FROM range({self._chunks}) t(n) JOIN rows r ON r.chunk <= n),
+        base AS ({_base(pattern)}),
+        judged AS (SELECT {columns} AS holds FROM base)
+        SELECT * EXCLUDE (holds) FROM judged WHERE holds
+        """  # noqa: S608 - made of fixed names and numbers
+
+
+def _term(pattern: Drawn, name: str) -> Term:
+    return Term(name, f'"{name}"', _kind(pattern, name))
+
+
+def _kind(pattern: Drawn, name: str) -> Kind:
+    plain = name.rpartition(".")[2]
+    return LOOKUPS[plain].kind if plain in LOOKUPS else pattern.features[plain].kind
+
+
+def _shown(pattern: Drawn, name: str, value: Any) -> Any:
+    """A value as evidence shows it: a decimal is the float nearest to it."""
+    return int(value) / UNIT if _kind(pattern, name) == "decimal" and value is not None else value
+
+
+def _base(pattern: Drawn) -> str:
+    """One row per prefix and key, with every name that the condition reads as a column."""
+    per = ", ".join(pattern.per)
+    columns, joins = ["own.*"], []
+    own = [f'{pattern.features[n].sql} AS "{n}"' for n in sorted(pattern.when.names) if n in pattern.features]
+    for number, name in enumerate(sorted(pattern.when.names - set(pattern.features))):
+        qualifier, _, plain = name.rpartition(".")
+        if plain in LOOKUPS:
+            joins.append(f"LEFT JOIN lookup_{plain} j{number} USING ({', '.join(LOOKUPS[plain].grain)})")
+            columns.append(f'j{number}.value AS "{name}"')
+        else:
+            aggregate = pattern.features[plain].sql
+            table = f"(SELECT upto, {qualifier}, {aggregate} AS x FROM seen GROUP BY upto, {qualifier})"  # noqa: S608
+            joins.append(f"JOIN {table} j{number} USING (upto, {qualifier})")
+            columns.append(f'j{number}.x AS "{name}"')
+    mine = f"SELECT {', '.join(['upto', per, *own])} FROM seen GROUP BY upto, {per}"  # noqa: S608
+    return f"SELECT {', '.join(columns)} FROM ({mine}) own {' '.join(joins)}"  # noqa: S608
