@@ -286,7 +286,7 @@ def test_detections_as_json_lines_have_the_evidence_too(worked_off: Path) -> Non
     records: list[dict[str, Any]] = [json.loads(line) for line in lines]
     assert [{c: str(r[c]) for c in HEADER.split(",")} for r in records] == detections(worked_off)
     for record in records:
-        assert list(record) == [*HEADER.split(","), "holds", "evidence"]
+        assert list(record) == [*HEADER.split(","), "key", "holds", "evidence"]
         assert isinstance(record["holds"], bool)
         assert record["evidence"]["chunk"] == record["chunk"]
     counts = [r["evidence"]["features"]["transactions"] for r in records if r["patternId"] == "PatId2"]

@@ -126,7 +126,7 @@ def test_killed_at_every_point_of_detect(which: Which, landed: Site, done: Site,
 def test_killed_at_every_point_of_ingest_of_good_and_bad_files(
     new_site: Callable[[Path], Site], data: GeneratedFiles, tmp_path: Path
 ) -> None:
-    """Killed at any point of a folder with a broken, a repeated, a refused and two good files: each ends as it should."""
+    """Killed at any point of a folder with a broken, a repeated, a refused and two good files: all end as they do."""
     source = tmp_path / "source"
     several_files(data.transactions, source)
     new = new_site(tmp_path / "new")
@@ -144,7 +144,7 @@ def test_killed_at_every_point_of_ingest_of_good_and_bad_files(
 
 
 def several_files(transactions: Path, folder: Path) -> None:
-    """Parts of the transactions: a good file, one that ends early, the first again, one of other columns, a good one."""
+    """Parts of the transactions: good, ending early, the first once more, other columns, good."""
     folder.mkdir()
     header, *lines = transactions.read_bytes().splitlines(keepends=True)
     (folder / "a.csv").write_bytes(header + b"".join(lines[:600]))

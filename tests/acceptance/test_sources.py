@@ -1,4 +1,4 @@
-"""Folders as sources, and places that do not take what is put there: what is read, what is said, what is lost: nothing.
+"""Folders as sources, and places that do not take what is put there: what is read, what is said, and nothing is lost.
 
 The one pattern of the small pipelines detects every pair that was counted.
 """
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +29,7 @@ from tillwatch.check import check
 from tillwatch.clock import SystemClock
 from tillwatch.errors import LeaseHeld, StateError, StoreError
 from tillwatch.pipeline import Event
+from tillwatch.state.base import Mechanism
 from tillwatch.status import status
 from tillwatch.testing.crash import Site
 
@@ -39,6 +41,8 @@ why: What was counted is then seen.
 per: [customer, merchant]
 when: transactions > 0
 """
+Called = subprocess.CompletedProcess[str]
+
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting for an event."""
 
@@ -113,6 +117,7 @@ class Running:
         self._events = queue.SimpleQueue[Event | BaseException]()
         self._thread = threading.Thread(target=self._work)
         self._failure: BaseException | None = None
+        self._processed = -1
 
     def _work(self) -> None:
         try:
@@ -130,16 +135,10 @@ class Running:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind:
-            self.stop.set()
-        self.end()
-
-    def end(self) -> None:
-        """Waits until the run has ended, which somebody else may have asked for. Raises what it raised."""
         self.stop.set()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
-        if self._failure:
+        if self._failure and not kind:
             raise self._failure
 
     def until(self, wanted: Callable[[Event], bool]) -> Event:
@@ -148,6 +147,8 @@ class Running:
             event = self._events.get(timeout=PATIENCE)
             if isinstance(event, BaseException):
                 raise event
+            if isinstance(event, Processed):
+                self._processed = event.last
             if wanted(event):
                 return event
 
@@ -159,7 +160,8 @@ class Running:
 
     def until_processed(self, chunk: int) -> None:
         """Returns when the chunk is processed."""
-        self.until(lambda e: isinstance(e, Processed) and e.last >= chunk)
+        if self._processed < chunk:
+            self.until(lambda e: isinstance(e, Processed) and e.last >= chunk)
 
 
 # ------------------------------------------------------------------------------------------------ what is taken
@@ -493,7 +495,7 @@ def test_csv_chunks_give_what_parquet_chunks_give(new_site: Callable[[Path], Sit
 # ------------------------------------------------------------------------------------------------ two instances
 
 
-def call(*arguments: str | Path, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+def call(*arguments: str | Path, prefix: Sequence[str] = ()) -> Called:
     """The real program."""
     command = [*prefix, sys.executable, "-m", "tillwatch", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -519,14 +521,16 @@ def test_of_two_instances_one_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("held", ["ingest", "detect"])
-def test_half_of_a_run_held_by_another(held: str, tmp_path: Path) -> None:
+def test_half_of_a_run_held_by_another(held: Mechanism, tmp_path: Path) -> None:
     """When only one of its halves is taken a run leaves too, and what it did till then is whole."""
     config = prepare(tmp_path)
     write(tmp_path / "in" / "a.csv", csv("A", "B"), 9)
-    pipeline = Pipeline.open(config)
-    with pipeline.opened() as state, state.lease("ingest" if held == "ingest" else "detect"):
-        with pytest.raises(LeaseHeld, match=f"{held} is at work on this pipeline already"):
-            Pipeline.open(config).run(once=True)
+    with (
+        Pipeline.open(config).opened() as state,
+        state.lease(held),
+        pytest.raises(LeaseHeld, match=f"{held} is at work on this pipeline already"),
+    ):
+        Pipeline.open(config).run(once=True)
     assert work(config) == Done("", [])
     assert landed(config) == ["a.csv:1:A", "a.csv:2:B"]
 
@@ -590,7 +594,7 @@ PLACES = {
     "landing": ("tillwatch-data/landing", 30_000, StoreError, "make room there and start again"),
     "quarantine": ("tillwatch-data/quarantine", 20_000, StoreError, "make room there and start again"),
     "detections": ("tillwatch-data/detections", 20_000, StoreError, "make room there and start again"),
-    "state": ("state", 400_000, StateError, "free some space; the work goes on from the last commit"),
+    "state": ("state", 200_000, StateError, "free some space; the work goes on from the last commit"),
 }
 
 
@@ -638,7 +642,7 @@ def test_a_disk_that_is_full_for_a_while(
             assert PLACES[place][3] in said and str(disk.folder) in said
             running.until_said("(trying again in ")
             disk.free()
-            running.until_processed(29)
+            running.until_processed(done.pipeline.landing.next_number() - 1)
         assert alike(site, done) and site.outcome().landed == done.outcome().landed
 
 
@@ -658,17 +662,18 @@ def test_a_disk_that_is_full_from_the_start(new_site: Callable[[Path], Site], do
 
 # ----------------------------------------------------------------------------------------------- missing rights
 
-WITHOUT_RIGHTS = () if os.geteuid() else ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
-"""Takes away what lets root read and write everything; others need nothing taken away."""
+Program = Callable[..., Called]
 
 
 @pytest.fixture
-def program() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The real program as somebody for whom the rights of files and folders count."""
-    if WITHOUT_RIGHTS:
-        if not shutil.which(WITHOUT_RIGHTS[0]) or subprocess.run([*WITHOUT_RIGHTS, "true"], check=False).returncode:
-            pytest.skip("cannot give up the rights of root")
-    return lambda *arguments: call(*arguments, prefix=WITHOUT_RIGHTS)
+def program() -> Program:
+    """The real program as somebody for whom the rights of files and folders count, which for root they do not."""
+    if os.geteuid():
+        return call
+    prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
+    if not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("cannot give up the rights of root")
+    return partial(call, prefix=prefix)
 
 
 @contextmanager
@@ -682,7 +687,7 @@ def mode(path: Path, bits: int) -> Iterator[None]:
         path.chmod(before)
 
 
-def test_files_that_cannot_be_read(program: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(program: Program, tmp_path: Path) -> None:
     """An unreadable file and folder are named, the others are worked off, exit code 1; then they are read too."""
     config = prepare(tmp_path)
     secret = write(tmp_path / "in" / "secret.csv", csv("S"), 9)
@@ -698,9 +703,7 @@ def test_files_that_cannot_be_read(program: Callable[..., subprocess.CompletedPr
     assert landed(config) == ["good.csv:1:GGG", "secret.csv:1:S", "closed/c.csv:1:CC"]
 
 
-def test_a_folder_that_cannot_be_listed(
-    program: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_a_folder_that_cannot_be_listed(program: Program, tmp_path: Path) -> None:
     """The source is named with what is wrong, by check and by a run; exit codes 2 and 1."""
     config = prepare(tmp_path)
     write(tmp_path / "in" / "a.csv", csv("A"))
@@ -713,7 +716,7 @@ def test_a_folder_that_cannot_be_listed(
 
 @pytest.mark.slow
 def test_places_that_cannot_be_written_to(
-    program: Callable[..., subprocess.CompletedProcess[str]],
+    program: Program,
     new_site: Callable[[Path], Site],
     done: Site,
     tmp_path: Path,
@@ -728,7 +731,7 @@ def test_places_that_cannot_be_written_to(
         ends[place] = checked, run
 
     sites = {place: site_with_disk(place, new_site, tmp_path / place)[0] for place in PLACES}
-    ends: dict[str, tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]] = {}
+    ends: dict[str, tuple[Called, Called]] = {}
     threads = [threading.Thread(target=attempt, args=each) for each in sites.items()]
     with ExitStack() as joined:
         for thread in threads:

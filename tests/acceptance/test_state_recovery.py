@@ -6,8 +6,10 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,6 +213,23 @@ def test_a_removed_state_overwrites_no_published_file(done: Site, tmp_path: Path
     assert site.objects()["detections"] == before
 
 
+@pytest.mark.xfail(strict=True, reason="SQLite does not wait by itself for the lock to switch a new file to WAL")
+def test_a_process_waits_for_another_one_that_makes_the_state(new_site: NewSite, tmp_path: Path) -> None:
+    """X and Y that start at once on a new pipeline both want to make the state: the second waits, it does not fail."""
+    site = new_site(tmp_path / "site")
+    path = Path(site.pipeline.settings.state)
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.2, lambda: other.execute("COMMIT"))
+        release.start()
+        try:
+            with site.pipeline.opened() as state:
+                assert state.cursor().chunk == 0
+        finally:
+            release.join()
+
+
 def without_state(done: Site, folder: Path) -> Site:
     """A copy whose state was removed."""
     site = done.copy(folder)
@@ -259,7 +278,7 @@ def test_chunks_per_commit_change_nothing(batch: int, landed: Site, done: Site, 
     record = tmp_path / "points"
     assert site.work("--batch-chunks", str(batch), "--record", str(record), "detect") == 0, site.said
     commits = record.read_text().count("state.commit.after#")
-    assert commits == CHUNKS if batch == 1 else commits <= CHUNKS // batch + 1
+    assert commits == CHUNKS if batch == 1 else commits < CHUNKS // 2
     assert_same(site, done)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 UNIT = 10_000
 
@@ -64,6 +64,10 @@ class Drawn:
 
     def __repr__(self) -> str:
         return f"per {self.per} when {self.when.text} with {self.thresholds} {self.own}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """As hypothesis shows it."""
+        printer.text(repr(self))
 
 
 def join(text: str, sql: str, kind: Kind, *parts: Term, nullable: bool = False) -> Term:
@@ -132,7 +136,8 @@ def constant(number: str, text: str | None = None) -> Term:
 def rank(x: Term, over: tuple[str, ...], over_text: str) -> Term:
     """`percent_rank(x) over …`: among those that have an x."""
     text = f"percent_rank({x.text}) over {over_text}"
-    shown = f"percent_rank({x.text}) over {over[0] if len(over) == 1 else '(' + ', '.join(over) + ')'}"
+    keys = over_text.removeprefix("(partition by ").removesuffix(")") if over else "()"
+    shown = f"percent_rank({x.text}) over {f'({keys})' if len(over) > 1 else keys}"
     groups = ", ".join(["upto", *over, f"{x.sql} IS NULL"])
     sql = f"(CASE WHEN {x.sql} IS NOT NULL THEN percent_rank() OVER (PARTITION BY {groups} ORDER BY {x.sql}) END)"
     return Term(text, sql, "float", x.nullable, x.names, frozenset([Rank(x.text, over, shown)]))

@@ -19,7 +19,7 @@ from tillwatch.ingest.readers.cutting import Batch, to_size
 from tillwatch.ingest.readers.stream import Stream, Window
 from tillwatch.model import Position
 
-BLOCK = 8 << 20
+BLOCK = 4 << 20
 _LIMITS = Limits()
 
 
