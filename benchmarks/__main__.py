@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import detect, growth, latency, machine, memory, whole
-from benchmarks.plan import Plan
+from benchmarks.plan import Plan, workplace
 from benchmarks.report import Section, verdicts
 
 BENCHMARKS: dict[str, tuple[Callable[[Plan], Section], int]] = {
@@ -43,10 +41,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the temporary folder is removed then too
     sections: list[Section] = []
-    with tempfile.TemporaryDirectory(prefix="tillwatch-bench-", dir=given.dir) as name:
-        folder = Path(name)
+    with workplace(given.dir) as folder:
         print(f"# Benchmarks\n\n{machine.described(folder)}\n", flush=True)
         for key, (measure, rounds) in BENCHMARKS.items():
             if given.which and key not in given.which:

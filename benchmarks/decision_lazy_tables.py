@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,8 @@ from benchmarks import machine
 from benchmarks.alone import Alone, alone, timed
 from benchmarks.child import module, run
 from benchmarks.data import CHUNK_ROWS, Data, configured, generated, landed
-from benchmarks.report import alternate, spread, table
+from benchmarks.plan import workplace
+from benchmarks.report import alternate, in_rounds, spread, table
 
 CHUNKS, QUICK_CHUNKS, TOWNS = 255, 6, 4
 ROUNDS = 3
@@ -104,7 +104,7 @@ def measure(folder: Path, *, quick: bool) -> str:
     data = generated(folder, "decision", rows=chunks * CHUNK_ROWS, towns=TOWNS)
     landing = landed(folder, data)
     return (
-        f"{chunks} chunks of generated data, {TOWNS} towns, {rounds} rounds: median (least–greatest).\n\n"
+        f"{chunks} chunks of generated data, {TOWNS} towns, {in_rounds(rounds)}: median (least–greatest).\n\n"
         + _compared(folder, data, landing, rounds)
         + "\n\n"
         + _recovered(folder, data, landing, rounds)
@@ -161,8 +161,7 @@ def _again(config: Path) -> Alone:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="tillwatch-bench-") as name:
-        folder = Path(name)
+    with workplace() as folder:
         print(f"# Tables saved lazily\n\n{machine.described(folder)}\n", flush=True)
         others = machine.Others()
         print(measure(folder, quick="--quick" in sys.argv))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.alone import Alone, alone
 from benchmarks.data import landed
 from benchmarks.plan import Plan
-from benchmarks.report import Section, Verdict, alternate, spread, table
+from benchmarks.report import Section, Verdict, alternate, in_rounds, spread, table
 
 TARGET = 1_000_000
 PEERS = "The best hand-written durable peer does 290,000 rows/s of this work, the usual PySpark one 8,800."
@@ -37,8 +37,8 @@ def measure(plan: Plan) -> Section:
         "detections",
     ]
     body = (
-        f"{data.name}, {data.chunks} chunks landed before, {plan.repeat} rounds. The time is that of detecting alone, "
-        f"from an empty state to the last file published.\n\n"
+        f"{data.name}, {data.chunks} chunks landed before, {in_rounds(plan.repeat)}. The time is that of "
+        "detecting alone, from an empty state to the last file published.\n\n"
         + table(head, [_row(name, done) for name, done in counted.items()])
         + "\n\n"
         + _apart(counted[SHIPPED])

@@ -15,7 +15,7 @@ from benchmarks.alone import Alone, alone
 from benchmarks.child import TILLWATCH, Done, run
 from benchmarks.data import FULL_CUSTOMERS, FULL_ROWS, QUICK_ROWS, Data, configured, generated, landed
 from benchmarks.plan import Plan
-from benchmarks.report import MB, Section, Verdict, alternate, spread, table
+from benchmarks.report import MB, Section, Verdict, alternate, in_rounds, spread, table
 
 TARGET = 1.5
 CROWDED = "30×, crowded"
@@ -82,7 +82,7 @@ def overall(runs: Sequence[Alone]) -> float:
 
 def _section(plan: Plan, sizes: list[Size]) -> Section:
     body = (
-        f"Generated data; `n×` is n times the rows, customers, merchants and pairs. {plan.repeat} rounds, medians. "
+        f"Generated data; `n×` is n times the rows, customers, merchants and pairs. {in_rounds(plan.repeat)}, medians. "
         "Steady is the median chunk of the last third of the stream; overall is all the time of detecting, from an "
         "empty state to the last file and all tables saved, divided by the chunks; processor ms is the processor time "
         "of all threads in it.\n\n"

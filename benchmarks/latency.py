@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.child import TILLWATCH, check, module, spawn, stopped
 from benchmarks.data import CHUNK_ROWS, Data, configured, generated
 from benchmarks.plan import Plan
-from benchmarks.report import Section, Verdict, alternate, spread, table
+from benchmarks.report import Section, Verdict, alternate, in_rounds, spread, table
 
 TARGET_MS = 50
 EVERY_SECONDS = 0.1
@@ -102,11 +102,11 @@ def _section(found: Mapping[str, list[list[float]]], pace: Pace) -> Section:
         what = f"landing to durable detection, p99, {name}"
         met = p99.median < TARGET_MS
         verdicts.append(Verdict("c", what, f"{p99.shown('{:.1f}')} ms", f"under {TARGET_MS} ms", met))
-    rounds = len(next(iter(found.values())))
     body = (
-        f"{pace.chunks} chunks of {CHUNK_ROWS:,} generated rows, one every {EVERY_SECONDS * 1000:.0f} ms, {rounds} "
-        f"rounds; the first {pace.warm_up} do not count, while processes start. `linger` is 0. PatId2 asks for "
-        f"{pace.transactions} transactions at any amount, so that nearly every chunk detects.\n\n"
+        f"{pace.chunks} chunks of {CHUNK_ROWS:,} generated rows, one every {EVERY_SECONDS * 1000:.0f} ms, "
+        f"{in_rounds(len(found[TOGETHER]))}; the first {pace.warm_up} chunks do not count, while processes start. "
+        f"`linger` is 0. PatId2 asks for {pace.transactions} transactions at any amount, so that nearly every chunk "
+        "detects.\n\n"
     )
     return Section("(c) From landing to a durable detection", body + table(head, rows), tuple(verdicts))
 

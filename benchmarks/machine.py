@@ -7,7 +7,6 @@ import platform
 import resource
 import sqlite3
 import statistics
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -68,8 +67,6 @@ def flush_ms(folder: Path) -> float:
 
 
 def _processor() -> str:
-    if not sys.platform.startswith("linux"):
-        return platform.processor() or platform.machine()
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return models[0].partition(":")[2].strip() if models else platform.machine()
 

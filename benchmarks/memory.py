@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.child import TILLWATCH, module, run
 from benchmarks.data import configured, landed
 from benchmarks.plan import Plan
-from benchmarks.report import MB, Section, Verdict, alternate, spread, table
+from benchmarks.report import MB, Section, Verdict, alternate, in_rounds, spread, table
 
 TARGET_MB = 400
 
@@ -37,7 +37,7 @@ def measure(plan: Plan) -> Section:
 
     alternate(plan.repeat, tuple(peaks), contest)
     rows = [[name, spread(values).shown("{:.0f}")] for name, values in peaks.items()]
-    body = f"{data.name}, {plan.repeat} rounds.\n\n" + table(["process", "peak MB, median (least–greatest)"], rows)
+    body = f"{data.name}, {in_rounds(plan.repeat)}.\n\n" + table(["process", "peak MB, median (least–greatest)"], rows)
     peak = spread(peaks[RUN])
     met = peak.median < TARGET_MB
     verdict = Verdict("d", "peak memory of `run --once`", f"{peak.shown('{:.0f}')} MB", f"under {TARGET_MB} MB", met)

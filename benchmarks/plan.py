@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks.data import Data, standard
+
+
+@contextmanager
+def workplace(within: Path | None = None) -> Iterator[Path]:
+    """A temporary folder, removed at the end, also that by SIGTERM. Raises SystemExit where there is no /proc."""
+    if not sys.platform.startswith("linux"):
+        raise SystemExit("the benchmarks need Linux: they read the load of the processors from /proc")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="tillwatch-bench-", dir=within) as name:
+        yield Path(name)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(tuple(values))
 
 
+def in_rounds(number: int) -> str:
+    """How often it was measured, in words."""
+    return "1 round" if number == 1 else f"{number} rounds"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A target, what was measured against it, and whether it is met."""

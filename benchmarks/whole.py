@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.child import TILLWATCH, Done, module, run
 from benchmarks.data import Data, configured, header_only
 from benchmarks.plan import Plan
-from benchmarks.report import Section, Verdict, alternate, spread, table
+from benchmarks.report import Section, Verdict, alternate, in_rounds, spread, table
 
 TARGET = 3.0
 
@@ -52,7 +52,7 @@ def _section(data: Data, rounds: list[dict[str, Done]], found: str) -> Section:
     ]
     speed = spread(data.rows / work for work, _ in bare)
     body = (
-        f"{data.name}, {data.rows:,} rows, {len(rounds)} rounds, one process after the other. {found}\n\n"
+        f"{data.name}, {data.rows:,} rows, {in_rounds(len(rounds))}, one process after the other. {found}\n\n"
         + table(["process", "seconds, median (least–greatest)", "of processor time"], rows)
         + f"\n\n`run --once` takes **{ratio.shown()}** times the floor, start-up taken off both "
         f"({speed.shown('{:,.0f}')} rows/s), and {whole.shown()} times with it."

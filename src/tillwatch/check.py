@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tillwatch.compose import Composed
 from tillwatch.config import Settings, masked
-from tillwatch.detect.lookups import read_lookup
 from tillwatch.errors import TillwatchError
 from tillwatch.ingest import look
 from tillwatch.ingest.formats import pieces_of
+from tillwatch.lookups import read_lookup
 from tillwatch.model import Position
 from tillwatch.patterns.expression import And, Compare, Expr, Not, Number, Or, conjuncts, show
 from tillwatch.patterns.program import Plan
@@ -113,6 +113,7 @@ def _source_problems(pipeline: Pipeline) -> Iterator[str]:
     except TillwatchError as error:
         yield f"source: {error}"
         return
+    yield from (f"source: {i.name} {i.reason}" for i in seen.ignored if i.problem)
     for found in seen.files[:FILES_LOOKED_INTO]:
         with closing(pieces_of(found.path, found.name, settings, Position())) as pieces:
             try:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tillwatch.config import Settings
-from tillwatch.detect.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, StoreError
+from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns
 from tillwatch.patterns.expression import show
 from tillwatch.patterns.features import TEXT_COLUMNS

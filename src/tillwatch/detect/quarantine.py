@@ -25,7 +25,7 @@ def render(chunk: Chunk, rejects: Sequence[Reject]) -> bytes:
     """One object a row: chunk, file and row in the source file, reason, and the row (`text` when malformed)."""
     rows = chunk.frame[[r.row for r in rejects]]
     columns = [c for c in rows.columns if c not in RESERVED]
-    texts = rows.select(pl.col(columns).map_batches(_as_text, return_dtype=pl.String)) if columns else rows.select([])
+    texts = rows.select(pl.col(columns).map_batches(_as_text, return_dtype=pl.String)) if columns else rows
     lines = []
     for reject, row, cells in zip(rejects, rows.iter_rows(named=True), texts.iter_rows(named=True), strict=True):
         record = {

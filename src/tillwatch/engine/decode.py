@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 import numpy as np
 import polars as pl
@@ -22,7 +21,6 @@ AMOUNT_PRECISION = 15
 
 _UNMAPPED = "-"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_WIDE = Context(prec=60, Emax=10**9, Emin=-(10**9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class Decoder:
         wanted = [*self.dictionaries, "amount"]
         have = set(frame.columns)
         exprs = [
-            (pl.col(self.columns[c]).cast(pl.String) if self.columns[c] in have else pl.lit(None, pl.String))
+            (_as_text(self.columns[c], frame.schema) if self.columns[c] in have else pl.lit(None, pl.String))
             .fill_null(_UNMAPPED if c in self.optional else "")
             .alias(c)
             for c in wanted
@@ -120,10 +118,7 @@ class Decoder:
     def _below_zero(self, texts: pl.Series, amount: Ints) -> NDArray[np.bool_]:
         below: NDArray[np.bool_] = amount < 0
         for row in np.flatnonzero(amount == 0).tolist():  # -0.00001 is below zero, though it rounds to 0
-            text = texts[row]
-            below[row] = (
-                "-" in text and _NUMBER.fullmatch(bare := clean(text).strip()) is not None and Decimal(bare) < 0
-            )
+            below[row] = _is_negative(clean(texts[row]).strip())
         return below
 
     def _split(
@@ -158,19 +153,27 @@ class Decoder:
             return "amount_empty", f"{name} is empty"
         if not _NUMBER.fullmatch(bare):
             return "amount_not_a_number", f"{name} is not a finite decimal number: {_short(text)}"
-        if Decimal(bare) < 0 and not self.negative:
+        if _is_negative(bare) and not self.negative:
             return "amount_negative", f"{name} is negative: {_short(text)}"
         limit = 10 ** (AMOUNT_PRECISION - self.digits)
-        return "amount_out_of_range", f"{name} is not below {limit}: {_short(text)}"
+        return "amount_out_of_range", f"{name} rounded to {self.digits} digits is not below {limit}: {_short(text)}"
 
 
-def scale(text: str, digits: int) -> int:
-    """A decimal number as an integer scaled by 10^digits, half to even.
+def _is_negative(number: str) -> bool:
+    """Whether the text is a number below zero, however great or small its exponent.
 
-    >>> scale("4.55005", 4), scale("4.55015", 4)
-    (45500, 45502)
+    >>> [_is_negative(n) for n in ("-1e99999999999999999999", "-0.0e5", "-x", "1")]
+    [True, False, False, False]
     """
-    return int(Decimal(text).scaleb(digits, _WIDE).to_integral_value(ROUND_HALF_EVEN))
+    mantissa = number.lower().partition("e")[0]
+    return number.startswith("-") and _NUMBER.fullmatch(number) is not None and mantissa.strip("-0.") != ""
+
+
+def _as_text(column: str, schema: pl.Schema) -> pl.Expr:
+    """A column as text; what has none (nested values, bytes that are not UTF-8) is as if it were not there."""
+    if schema[column].is_nested() or schema[column] in (pl.Duration, pl.Object):
+        return pl.lit(None, pl.String)
+    return pl.col(column).cast(pl.String, strict=schema[column] != pl.Binary)
 
 
 def _short(text: str) -> str:

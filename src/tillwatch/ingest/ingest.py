@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from tillwatch.clock import Clock
-from tillwatch.ingest.discover import Found
+from tillwatch.ingest.discover import Found, look
 from tillwatch.ingest.formats import pieces_of
 from tillwatch.ingest.known import Finding, Known
 from tillwatch.ingest.lander import Lander, landing_thread
@@ -119,7 +119,7 @@ class _Ingest:
 
     def run(self, position: Position, clock: Clock, once: bool) -> None:
         """Takes files until there is none (`once`) or until stopped; goes on at `position` in the one begun."""
-        begun = self._known.begun()
+        begun = self._begun()
         first = begun.file.name if begun else None
         watch = Watch(self._settings, clock, once, first, self._tally.ignored)
         found = watch.next()
@@ -133,6 +133,16 @@ class _Ingest:
             else:
                 clock.wait(self._stop, watch.period)
             found = watch.next()
+
+    def _begun(self) -> FileRecord | None:
+        """The file to go on with, under the name it has now."""
+        begun = self._known.begun()
+        if begun is None:
+            return None
+        now = self._known.follow(begun, look(self._settings).files)
+        if now is not begun:
+            self._note(now)
+        return now
 
     def _take(self, found: Found, position: Position) -> None:
         judgement = self._known.judge(found)

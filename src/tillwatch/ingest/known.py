@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tillwatch.ingest.discover import Found
 from tillwatch.ingest.readers.base import FileRefused
@@ -55,6 +55,19 @@ class Known:
     def begun(self) -> FileRecord | None:
         """The file that was being read when the last run ended."""
         return next((record for record in self._by_name.values() if _is_begun(record)), None)
+
+    def follow(self, record: FileRecord, found: Iterable[Found]) -> FileRecord:
+        """The record of a begun file under the name it has now, if it was renamed since."""
+        files = list(found)
+        if any(file.name == record.file.name for file in files):
+            return record
+        names = [f.name for f in files if _same(record.file, f) and f.name not in self._by_name]
+        if len(names) != 1:
+            return record
+        del self._by_name[record.file.name]
+        renamed = replace(record, file=replace(record.file, name=names[0]))
+        self.add(renamed)
+        return renamed
 
     def judge(self, found: Found) -> Judgement:
         """What a found file is. Reads it when one of the same size was taken; SourceError when the disk fails."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -237,12 +238,24 @@ class SqliteState:
         self._db.execute(_SQL["set_meta"], (key, value))
 
     def _migrate(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._use_wal()
         with self._transaction():
             for statement in _statements(read_sql("schema.sql")):
                 self._db.execute(statement)
             if self._meta("schema") is None:
                 self._set_meta("schema", SCHEMA_VERSION)
+
+    def _use_wal(self) -> None:
+        """Unlike a transaction, changing the journal does not wait for another connection that makes the file."""
+        until = time.monotonic() + BUSY_MS / 1000
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def _check_version(self) -> None:
         version = self._meta("schema")

@@ -109,6 +109,6 @@ def check_columns(found: Sequence[str], required: Mapping[str, str], hint: str =
 
 
 def _did_you_mean(column: str, found: Sequence[str]) -> str:
-    folded = {name.casefold(): name for name in found}
+    folded = {name.casefold(): name for name in found[:1000]}
     close = difflib.get_close_matches(column.casefold(), folded, n=1)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""

@@ -58,12 +58,13 @@ def _cleaned(name: str) -> str:
 
 
 def _check_names(names: list[str]) -> None:
-    for position, name in enumerate(names):
+    seen: dict[str, int] = {}
+    for position, name in enumerate(names, 1):
         if not name:
-            raise FileRefused(f"has a header whose column {position + 1} has no name")
-        if name in names[:position]:
-            first = names.index(name) + 1
-            raise FileRefused(f"has a header with {name!r} twice, in columns {first} and {position + 1}")
+            raise FileRefused(f"has a header whose column {position} has no name")
+        first = seen.setdefault(name, position)
+        if first != position:
+            raise FileRefused(f"has a header with {name!r} twice, in columns {first} and {position}")
 
 
 def _delimiter_hint(line: str, delimiter: str, found: int) -> str:

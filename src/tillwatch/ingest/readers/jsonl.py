@@ -13,7 +13,16 @@ from typing import Any
 
 import polars as pl
 
-from tillwatch.ingest.readers.base import FileBroken, FileRefused, Piece, Reading, make_piece, raw_text, sealed
+from tillwatch.ingest.readers.base import (
+    FileBroken,
+    FileRefused,
+    Piece,
+    Reading,
+    check_columns,
+    make_piece,
+    raw_text,
+    sealed,
+)
 from tillwatch.ingest.readers.stream import Stream, Window, strip_line_end
 from tillwatch.model import MALFORMED, PROBLEM, RESERVED, Position
 
@@ -42,10 +51,18 @@ def cut_blocks(path: Path, rows: int, start: Position, reading: Reading, block: 
         text.skip_to(start.offset)
         row = start.row
         for piece in sealed(_pieces(text, limit, rows, reading.name, row + 1), stream.digest):
+            if row == 0 and MALFORMED not in piece.frame.columns:
+                check_columns(
+                    _source_columns(piece.frame), reading.required, f" in its first {piece.frame.height} rows"
+                )
             row = piece.position.row
             yield piece
         if stream.damage:
             raise FileBroken(f"{stream.damage}, after row {row}")
+
+
+def _source_columns(frame: pl.DataFrame) -> list[str]:
+    return [column for column in frame.columns if column not in RESERVED]
 
 
 def _pieces(text: Window, limit: int, rows: int, name: str, first_row: int) -> Iterator[Piece]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +22,9 @@ from tillwatch.model import Position
 _WINDOW = 100_000
 """Rows that are decoded at a time: few enough to be held, many enough to be worth a start."""
 
+_PLAIN = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Date, pl.Null, pl.Binary)
+"""Types besides numbers that have one text, whatever the landing zone's format."""
+
 _BAD = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
@@ -35,11 +38,20 @@ def cut(path: Path, rows: int, start: Position, reading: Reading) -> Iterator[Pi
         raise FileRefused(f"is Parquet within .{reading.compression}: unpack it, Parquet is compressed itself")
     with opened(path) as file:
         try:
-            columns = list(pl.read_parquet_schema(file))
+            columns = pl.read_parquet_schema(file)
         except _BAD as error:
             raise FileRefused(f"is not a whole Parquet file ({_first_line(error)})") from error
-    check_columns(columns, reading.required)
+    check_columns(list(columns), reading.required)
+    _check_types(columns, reading.required)
     yield from sealed(_pieces(path, rows, start.row, reading.name), lambda: file_digest(path))
+
+
+def _check_types(columns: Mapping[str, pl.DataType], required: Mapping[str, str]) -> None:
+    for logical, column in required.items():
+        kind = columns[column]
+        plain = isinstance(kind, _PLAIN) or kind.is_numeric()
+        if not plain and logical != "time":
+            raise FileRefused(f"has {kind} in column {column!r} (columns.{logical}), expected text or numbers")
 
 
 def _pieces(path: Path, rows: int, row: int, name: str) -> Iterator[Piece]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,13 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from tillwatch.engine.decode import AMOUNT_PRECISION
-from tillwatch.engine.dictionary import clean, cleaned
+from tillwatch.engine.dictionary import cleaned
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, SourceError
+from tillwatch.ingest import IngestSettings
+from tillwatch.ingest.formats import pieces_of
+from tillwatch.ingest.readers.tidy import clean_header
+from tillwatch.model import MALFORMED, PROBLEM, SOURCE_ROW, Position
 from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
 
@@ -54,43 +59,63 @@ def lookup_source(name: str, path: Path, on: Mapping[str, str], value: str) -> L
     return LookupSource(name, path, dict(on), match[1].lower(), match[2].strip('"'))
 
 
-def columns_of(source: LookupSource) -> list[str]:
-    """The columns of the file. Raises SourceError when it cannot be read or a needed one is missing."""
-    names = _scan(source).collect_schema().names()
-    _check_columns(source, names)
-    return names
-
-
 def read_lookup(source: LookupSource, digits: int) -> LookupData:
-    """Reads and aggregates a lookup; sums are of integers scaled by 10^digits. Raises SourceError."""
+    """Reads and aggregates a lookup; sums are of integers scaled by 10^digits.
+
+    Raises SourceError when the file cannot be read, lacks a column, has a row that does not fit its header, or a value
+    that is no number.
+    """
     try:
-        columns_of(source)
-        rows = _parsed(source, digits).collect()
+        table = _table(source)
+        _check_columns(source, table.collect_schema().names())
+        rows = _parsed(source, table, digits).collect()
         with source.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise SourceError(f"lookup {source.name}: cannot read {source.path}: {error.strerror}") from None
-    except PolarsError as error:
-        raise SourceError(f"lookup {source.name}: cannot read {source.path}: {str(error).splitlines()[0]}") from None
+    except (OSError, PolarsError) as error:
+        text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise SourceError(f"lookup {source.name}: cannot read {source.path}: {text}") from None
     if rows["wrong"].sum():
-        raise SourceError(_first_wrong(source, digits))
+        raise SourceError(_first_wrong(source, table, digits))
     return LookupData(source.spec, _finished(source, rows, digits), digest)
 
 
-def _scan(source: LookupSource) -> pl.LazyFrame:
-    name = source.path.name.removesuffix(".gz").removesuffix(".zst")
+def _table(source: LookupSource) -> pl.LazyFrame:
+    """The file's columns as they came; header names are cleaned as a source's are."""
+    name = source.path.name.lower()
     if not source.path.is_file():
         raise SourceError(f"lookup {source.name}: there is no file {source.path}")
+    if name.endswith(".parquet"):
+        return pl.scan_parquet(source.path, glob=False)
+    delimiter = "\t" if name.endswith(".tsv") else ","
+    if name.endswith((".csv", ".tsv", ".txt")) and (header := clean_header(source.path, delimiter)):
+        return pl.scan_csv(source.path, infer_schema=False, separator=delimiter, new_columns=header, glob=False)
+    return _read_carefully(source).lazy()
+
+
+def _read_carefully(source: LookupSource) -> pl.DataFrame:
+    """Compressed, quoted and untidy files, and JSON Lines, by the readers of ingest."""
+    settings = IngestSettings(source.path, 100_000, 0, "auto", ",", {})
+    frames = []
     try:
-        if name.endswith(".parquet"):
-            return pl.scan_parquet(source.path)
-        if name.endswith((".jsonl", ".ndjson")):
-            return pl.scan_ndjson(source.path)
-        frame = pl.scan_csv(source.path, infer_schema=False, separator="\t" if name.endswith(".tsv") else ",")
-        frame = frame.rename({c: clean(c) for c in frame.collect_schema().names()})
-    except PolarsError as error:
-        raise SourceError(f"lookup {source.name}: cannot read {source.path}: {str(error).splitlines()[0]}") from None
-    return frame
+        with closing(pieces_of(source.path, source.path.name, settings, Position())) as pieces:
+            for piece in pieces:
+                _check_rows(source, piece.frame)
+                frames.append(piece.frame)
+    except SourceError as error:
+        if str(error).startswith("lookup "):
+            raise
+        raise SourceError(f"lookup {source.name}: {source.path} {error}") from None
+    if not frames:
+        raise SourceError(f"lookup {source.name}: {source.path} has no rows")
+    return pl.concat(frames, how="diagonal")
+
+
+def _check_rows(source: LookupSource, frame: pl.DataFrame) -> None:
+    if MALFORMED in frame.columns:
+        row = frame.filter(pl.col(MALFORMED).is_not_null()).row(0, named=True)
+        raise SourceError(
+            f"lookup {source.name}: {source.path} row {row[SOURCE_ROW]}: {row[PROBLEM]}: {row[MALFORMED][:80]!r}"
+        )
 
 
 def _check_columns(source: LookupSource, names: list[str]) -> None:
@@ -103,15 +128,14 @@ def _check_columns(source: LookupSource, names: list[str]) -> None:
         )
 
 
-def _parsed(source: LookupSource, digits: int) -> pl.LazyFrame:
+def _parsed(source: LookupSource, table: pl.LazyFrame, digits: int) -> pl.LazyFrame:
     """One row per key as spelled: sums, counts, extremes of the value, and how many values are not numbers."""
     keys = [pl.col(column).cast(pl.String).fill_null("").alias(key) for key, column in source.on.items()]
     text = pl.lit("0") if source.column == "*" else _text(source)
     value = text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).to_physical().cast(pl.Int64).alias("value")
     given = (text.is_not_null() & (text != "")).alias("given")
     return (
-        _scan(source)
-        .select(*keys, value, given)
+        table.select(*keys, value, given)
         .group_by(*source.on)
         .agg(
             pl.col("value").sum().alias("sum"),
@@ -141,10 +165,10 @@ def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataF
     return totals.select(*source.on, value.alias("value"))
 
 
-def _first_wrong(source: LookupSource, digits: int) -> str:
+def _first_wrong(source: LookupSource, table: pl.LazyFrame, digits: int) -> str:
     text = _text(source)
     wrong = text.is_not_null() & (text != "") & text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).is_null()
-    row = _scan(source).with_row_index("row", 1).filter(wrong).head(1).collect().row(0, named=True)
+    row = table.with_row_index("row", 1).filter(wrong).head(1).collect().row(0, named=True)
     return (
         f"lookup {source.name}: {source.path} row {row['row']}: {source.column} is {row[source.column]!r}, "
         f"expected a decimal number below {10 ** (AMOUNT_PRECISION - digits)}"
