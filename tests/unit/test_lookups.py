@@ -14,9 +14,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tillwatch.lookups import LookupSource, columns_of, lookup_source, read_lookup
 from tillwatch.engine.dictionary import clean
 from tillwatch.errors import ConfigError, SourceError
+from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.testing.folding import fold_of, holding, pattern_text, step
 
 HEAD = "Source,Target,Weight\n"

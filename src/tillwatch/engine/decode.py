@@ -173,7 +173,16 @@ def _as_text(column: str, schema: pl.Schema) -> pl.Expr:
     """A column as text; what has none (nested values, bytes that are not UTF-8) is as if it were not there."""
     if schema[column].is_nested() or schema[column] in (pl.Duration, pl.Object):
         return pl.lit(None, pl.String)
-    return pl.col(column).cast(pl.String, strict=schema[column] != pl.Binary)
+    if schema[column] == pl.Binary:
+        return pl.col(column).map_elements(_utf8, return_dtype=pl.String)
+    return pl.col(column).cast(pl.String)
+
+
+def _utf8(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _short(text: str) -> str:
