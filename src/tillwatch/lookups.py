@@ -68,7 +68,9 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
     try:
         table = _table(source)
         _check_columns(source, table.collect_schema().names())
-        rows = _parsed(source, table, digits).collect()
+        rows = _parsed(source, table, digits, _as_it_is(source)).collect()
+        if rows["wrong"].sum():  # cleaning every value costs more than all the rest, and is seldom needed
+            rows = _parsed(source, table, digits, _cleaned(source)).collect()
         with source.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, PolarsError) as error:
@@ -128,10 +130,9 @@ def _check_columns(source: LookupSource, names: list[str]) -> None:
         )
 
 
-def _parsed(source: LookupSource, table: pl.LazyFrame, digits: int) -> pl.LazyFrame:
+def _parsed(source: LookupSource, table: pl.LazyFrame, digits: int, text: pl.Expr) -> pl.LazyFrame:
     """One row per key as spelled: sums, counts, extremes of the value, and how many values are not numbers."""
     keys = [pl.col(column).cast(pl.String).fill_null("").alias(key) for key, column in source.on.items()]
-    text = pl.lit("0") if source.column == "*" else _text(source)
     value = text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).to_physical().cast(pl.Int64).alias("value")
     given = (text.is_not_null() & (text != "")).alias("given")
     return (
@@ -147,9 +148,13 @@ def _parsed(source: LookupSource, table: pl.LazyFrame, digits: int) -> pl.LazyFr
     )
 
 
-def _text(source: LookupSource) -> pl.Expr:
+def _as_it_is(source: LookupSource) -> pl.Expr:
+    return pl.lit("0") if source.column == "*" else pl.col(source.column).cast(pl.String)
+
+
+def _cleaned(source: LookupSource) -> pl.Expr:
     """The value as text, cleaned as a row's amount is."""
-    return cleaned(pl.col(source.column).cast(pl.String)).str.strip_chars()
+    return cleaned(_as_it_is(source)).str.strip_chars()
 
 
 def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataFrame:
@@ -166,7 +171,7 @@ def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataF
 
 
 def _first_wrong(source: LookupSource, table: pl.LazyFrame, digits: int) -> str:
-    text = _text(source)
+    text = _cleaned(source)
     wrong = text.is_not_null() & (text != "") & text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).is_null()
     row = table.with_row_index("row", 1).filter(wrong).head(1).collect().row(0, named=True)
     return (
