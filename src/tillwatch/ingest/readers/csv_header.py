@@ -8,7 +8,7 @@ from tillwatch.ingest.readers.base import FileRefused, Reading, check_columns
 from tillwatch.ingest.readers.csv_records import Grammar, Verdict
 from tillwatch.ingest.readers.stream import Window, strip_line_end
 
-_EMPTY_LINES = re.compile(rb"(?:\r?\n)*+")
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 _DELIMITERS = {",": "','", ";": "';'", "\t": "a tab", "|": "'|'"}
 
 

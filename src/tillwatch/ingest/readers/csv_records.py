@@ -15,7 +15,8 @@ from tillwatch.ingest.readers.cutting import Batch
 from tillwatch.ingest.readers.stream import strip_line_end
 from tillwatch.model import MALFORMED, PROBLEM
 
-_QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
+# No possessive quantifiers: those of Python before 3.11.5 match too little.
+_QUOTED = rb'"[^"]*(?:""[^"]*)*"(?!")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class Grammar:
         self.delimiter = delimiter.encode()
         self._separator = delimiter
         separator = re.escape(self.delimiter)
-        plain = rb"[^" + separator + rb"\n]*+"
+        plain = rb"[^" + separator + rb"\n]*"
         field = rb"(?:" + _QUOTED + rb'|(?!")' + plain + rb")"
         self._field = re.compile(field.decode())
         self._quoted = re.compile(_QUOTED)
         self._plain = re.compile(plain)
-        self._record = re.compile(field + rb"(?:" + separator + field + rb")*+\r?\n")
+        self._record = re.compile(field + rb"(?:" + separator + field + rb")*\r?\n")
 
     def look(self, text: bytes, start: int, whole: bool) -> tuple[Verdict, int]:
         """What stands at `start`, and where it ends, its line end included. `whole`: no text will follow."""
