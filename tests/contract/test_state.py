@@ -21,11 +21,3 @@ class TestSqliteState(StateSuite):
 
     def opener(self, place: str, *, readonly: bool = False) -> Callable[[], State]:
         return partial(open_state, place, readonly=readonly)
-
-    @pytest.mark.xfail(strict=True, reason="the failed read has ended the transaction, which is then rolled back again")
-    def test_an_error_in_a_snapshot_is_told_as_it_is(self, place: str) -> None:
-        super().test_an_error_in_a_snapshot_is_told_as_it_is(place)
-
-    @pytest.mark.xfail(strict=True, reason="to look takes the lock for a moment, and a start in that moment fails")
-    def test_to_look_at_a_lease_is_not_to_take_it(self, place: str) -> None:
-        super().test_to_look_at_a_lease_is_not_to_take_it(place)

@@ -153,7 +153,6 @@ def test_views_show_features_as_evidence_does() -> None:
     assert [row["risk"] for row in views["customer"]] == [1.5, None]
 
 
-@pytest.mark.xfail(strict=True, reason="only found when the tables are made: duplicate column name, a database error")
 @pytest.mark.parametrize("name", ["id", "customer", "sum_amount", "Transactions"])
 def test_a_lookup_with_the_name_of_a_column_is_refused_before_tables_are_made(name: str) -> None:
     """A lookup named like a key, a counter or another name in other case cannot be a column beside these."""

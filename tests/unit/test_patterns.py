@@ -234,7 +234,6 @@ def test_the_place_is_the_one_in_the_file(when: str, place: str) -> None:
     assert (place_of(when) if place else problem(HEAD + when).partition(": P:")[0]) == (place or "p.yaml:5:24")
 
 
-@pytest.mark.xfail(strict=True, reason="counted on the first line: texts that YAML folds have no line breaks left")
 @pytest.mark.parametrize(
     "when",
     [
@@ -251,7 +250,6 @@ def test_a_place_in_a_folded_text_exists(when: str) -> None:
     assert not column or (HEAD + when).splitlines()[int(line) - 1][int(column[0]) - 1 :].startswith("transaction >")
 
 
-@pytest.mark.xfail(strict=True, reason="leading empty lines are counted twice; extra indentation is added twice")
 @pytest.mark.parametrize(
     ("when", "place"),
     [
@@ -359,13 +357,11 @@ def test_a_feature_of_its_own_goes_over_a_built_in_one() -> None:
     assert first.uses["transactions"].parts != second.uses["transactions"].parts == ("transactions",)
 
 
-@pytest.mark.xfail(strict=True, reason="the lookup silently wins over the pattern's own feature")
 def test_a_feature_cannot_have_the_name_of_a_lookup() -> None:
     """A pattern's own feature with the name of a lookup is refused: which is meant could not be told."""
     problem(pattern_text(["customer", "merchant"], "importance > 100", {"importance": "sum(amount)"}))
 
 
-@pytest.mark.xfail(strict=True, reason="only found when the state's tables are made, as a StateError")
 @pytest.mark.parametrize("name", ["big-spend", "big spend", "1st", "größe"])
 def test_a_feature_has_a_name_that_can_be_kept(name: str) -> None:
     """A pattern's own feature is named as those of the configuration are, or the pattern is refused."""

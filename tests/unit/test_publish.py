@@ -84,7 +84,6 @@ def test_any_text_comes_back_from_a_file(texts: list[tuple[str, str, str]]) -> N
     assert read(data) == [[STARTED, time(0), p, "A", c, m] for c, m, p in texts]
 
 
-@pytest.mark.xfail(strict=True, reason="the csv module of Python 3.11 leaves it bare, later ones quote it")
 def test_a_carriage_return_comes_back_from_a_file() -> None:
     """A carriage return in a name is quoted like any other line break, by every version of Python."""
     data = render(STARTED, [stored({"customer": "a\rb", "merchant": "M"})])

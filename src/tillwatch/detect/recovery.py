@@ -5,13 +5,14 @@ Nothing is committed here. The detections found on the way were committed before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tillwatch.detect import snapshot
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
+from tillwatch.model import Chunk
 from tillwatch.state.base import Cursor, State, StoredDetection
 
 BATCH_CHUNKS = 24
@@ -27,7 +28,8 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     snapshot.restore(fold, [state.load_table(shape) for shape in snapshot.shapes(fold.program)])
     stored = list(state.detections())
     _mark(fold, state, [s for s in stored if s.detection.chunk < cursor.tables], cursor.tables)
-    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk))
+    digests = state.digests(cursor.tables, cursor.chunk - 1)
+    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests)
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     if found != expected:
         raise StateConflict(
@@ -36,16 +38,29 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
         )
 
 
-def refold(fold: Fold, decoder: Decoder, landing: Landing, numbers: range) -> list[tuple[int, str, str]]:
+def refold(
+    fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str]
+) -> list[tuple[int, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order."""
     columns = list(decoder.columns.values())
     found = []
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
-        decoded = decoder.decode([landing.read(n, columns).frame for n in batch])
+        chunks = [landing.read(n, columns) for n in batch]
+        _check_digests(chunks, digests)
+        decoded = decoder.decode([c.frame for c in chunks])
         for number, chunk in zip(batch, decoded, strict=True):
             found += [d.identity for d in fold.step(number, chunk.rows).detections]
     return found
+
+
+def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
+    for info in (c.info for c in chunks):
+        if digests.get(info.number, info.digest) != info.digest:
+            raise StateConflict(
+                f"chunk {info.number} of the landing zone is not the one that was processed: it was changed. "
+                "Bring the landed one back; 'tillwatch audit' says which chunks differ."
+            )
 
 
 def _mark(fold: Fold, state: State, stored: Sequence[StoredDetection], before: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tillwatch.engine.condition import Condition
+from tillwatch.engine.condition import Condition, RankClause
 from tillwatch.engine.values import Vector
 from tillwatch.patterns.expression import Name, PercentileCont, PercentRank, show, walk
 from tillwatch.patterns.program import grain_of
@@ -63,25 +63,34 @@ def _note(found: list[dict[str, Any]], part: str, name: str, values: list[Any]) 
 
 
 def _ranks(condition: Condition, node: PercentRank, slots: Ints) -> list[dict[str, Any]]:
-    below, n, _ = condition.ranks(node, slots)
+    below, n, null = condition.ranks(node, slots)
     share = below / np.maximum(n - 1, 1)
+    known = np.ones(len(slots), np.bool_) if null is None else ~null
     cut = _cut_offs(condition, node, slots)
-    rows = zip(share.tolist(), below.tolist(), n.tolist(), cut, strict=True)
-    return [{"value": s, "rank": b + 1, "population": m, "cut_off": c} for s, b, m, c in rows]
+    rows = zip(share.tolist(), below.tolist(), n.tolist(), known.tolist(), cut, strict=True)
+    return [
+        {"value": s if k else None, "rank": b + 1 if k else None, "population": m, "cut_off": c}
+        for s, b, m, k, c in rows
+    ]
 
 
 def _cut_offs(condition: Condition, node: PercentRank, slots: Ints) -> list[Any]:
+    """The value of x from which (or up to which) the clause holds, None where it holds for no value."""
     clause = next((c for c in condition.clauses.values() if c.rank == node), None)
     if clause is None:
         return [None] * len(slots)
-    use, over = condition.plan.uses[str(node.x)], grain_of(node.over)
-    groups = condition.table.up[over][slots]
-    cuts: dict[int, Any] = {}
-    for group, at in zip(*np.unique(groups, return_index=True), strict=True):
-        limit = clause.order.at(groups[at : at + 1])
-        if clause.above:  # the clause begins to hold at the least member above the order statistic
-            population = condition.population(use, over, int(group))
-            higher = population[population > limit[0]]
-            limit = higher.min(keepdims=True) if len(higher) else limit
-        cuts[int(group)] = plain(Vector(use.kind, limit), condition.digits)[0]
+    groups = condition.table.up[grain_of(node.over)][slots]
+    first = dict(zip(*(a.tolist() for a in np.unique(groups, return_index=True)), strict=True))
+    cuts = {g: _cut_off(condition, clause, groups[at : at + 1]) for g, at in first.items()}
     return [cuts[g] for g in groups.tolist()]
+
+
+def _cut_off(condition: Condition, clause: RankClause, group: Ints) -> Any:
+    use, over = condition.plan.uses[str(clause.rank.x)], grain_of(clause.rank.over)
+    limit = clause.order.at(group)
+    if not clause.above:
+        return None if limit[0] == clause.order.least else plain(Vector(use.kind, limit), condition.digits)[0]
+    # It begins to hold at the least member above the order statistic.
+    population = condition.population(use, over, int(group[0]))
+    higher = population[population > limit[0]]
+    return plain(Vector(use.kind, higher.min(keepdims=True)), condition.digits)[0] if len(higher) else None

@@ -91,7 +91,8 @@ class Judge:
     def _true(self, slots: Ints) -> Bools:
         left = np.arange(len(slots))
         for clause in self._clauses:
-            left = left[self.condition.evaluate(clause, slots[left], self.plan.per).true()]
+            truth = self.condition.evaluate(clause, slots[left], self.plan.per).true()
+            left = left[np.broadcast_to(truth, left.shape)]  # a clause on constants alone has one truth for all
         true = np.zeros(len(slots), np.bool_)
         true[left] = True
         return true

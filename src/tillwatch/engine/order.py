@@ -33,6 +33,7 @@ def last_rank(p: float, strict: bool) -> KRule:
     >>> last_rank(0.9, strict=True)(np.array([1, 11])).tolist()
     [0, 8]
     """
+    p = min(max(p, -1.0), 2.0)  # ranks are from 0 to 1
 
     def rule(n: Ints) -> Ints:
         spread = np.maximum(n - 1, 1)
@@ -82,7 +83,7 @@ class OrderStatistic:
     def __init__(self, rule: KRule, dtype: type[np.generic], members: Callable[[int], Array]) -> None:
         self._rule = rule
         self._members = members
-        self._least = np.iinfo(np.int64).min if dtype is np.int64 else -np.inf
+        self.least = np.iinfo(np.int64).min if dtype is np.int64 else -np.inf
         self.value: Array = np.zeros(0, dtype)
         self.kept: Bools = np.zeros(0, np.bool_)
         self._sure: Bools = np.zeros(0, np.bool_)
@@ -111,7 +112,7 @@ class OrderStatistic:
     def _bring_up_to_date(self, groups: Ints) -> None:
         k = self._rule(self.population[groups])
         below = self._below[groups]
-        least = self.value[groups] == self._least
+        least = self.value[groups] == self.least
         right = np.where(k < 0, least, ~least & (below <= k) & (k < below + self._equal[groups]))
         for group in groups[~(right & self.kept[groups])].tolist():
             self._read(group)
@@ -121,7 +122,7 @@ class OrderStatistic:
         values = self._members(group)
         n = len(values)
         k = int(self._rule(np.array([n]))[0])
-        value = np.partition(values, k)[k] if k >= 0 else self._least
+        value = np.partition(values, k)[k] if k >= 0 else self.least
         self.value[group] = value
         self._below[group] = np.count_nonzero(values < value)
         self._equal[group] = np.count_nonzero(values == value)
@@ -132,7 +133,7 @@ class OrderStatistic:
         size = int(groups.max()) + 1 if len(groups) else 0
         more = max(64, size, 2 * len(self.kept)) - len(self.kept)
         if size > len(self.kept):
-            self.value = np.concatenate([self.value, np.full(more, self._least, self.value.dtype)])
+            self.value = np.concatenate([self.value, np.full(more, self.least, self.value.dtype)])
             self.kept = np.concatenate([self.kept, np.zeros(more, np.bool_)])
             self._sure = np.concatenate([self._sure, np.zeros(more, np.bool_)])
             self._below = np.concatenate([self._below, np.zeros(more, np.int64)])

@@ -15,6 +15,9 @@ from tillwatch.patterns.program import ValueKind
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]
 
+EXACT = 2.0**62
+"""Integers stay below this in size; what would pass it is worked out in float64."""
+
 _COMPARE: dict[str, Callable[[Array, Array], Bools]] = {
     "=": np.equal,
     "<>": np.not_equal,
@@ -63,12 +66,18 @@ def as_float(vector: Vector, digits: int) -> NDArray[np.float64]:
     return vector.data.astype(np.float64)
 
 
+def _greatest(vector: Vector) -> float:
+    return float(np.abs(vector.data).max()) if len(vector.data) else 0.0
+
+
 def _align(left: Vector, right: Vector, digits: int) -> tuple[ValueKind, Array, Array]:
     kinds = {left.kind, right.kind}
     if "float" in kinds:
         return "float", as_float(left, digits), as_float(right, digits)
     if kinds == {"int", "decimal"}:
         unit = 10**digits
+        if any(v.kind == "int" and _greatest(v) * unit >= EXACT for v in (left, right)):
+            return "float", as_float(left, digits), as_float(right, digits)
         a, b = (v.data * unit if v.kind == "int" else v.data for v in (left, right))
         return "decimal", a, b
     return left.kind, left.data, right.data
@@ -95,7 +104,7 @@ def arithmetic(op: str, left: Vector, right: Vector, digits: int) -> Vector:
     if op in "+-":
         kind, a, b = _align(left, right, digits)
         return Vector(kind, a + b if op == "+" else a - b, null)
-    if op == "*" and left.kind == right.kind == "int":
+    if op == "*" and left.kind == right.kind == "int" and _greatest(left) * _greatest(right) < EXACT:
         return Vector("int", left.data * right.data, null)
     a, b = as_float(left, digits), as_float(right, digits)
     if op == "*":

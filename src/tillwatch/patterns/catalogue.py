@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from importlib import resources
@@ -211,13 +212,26 @@ def declared_features(texts: Mapping[str, str], where: str) -> dict[str, Feature
 def _spot(node: Node, name: str, text: str) -> Spot:
     """Where the text of a value begins. A literal block (|) begins below its header, at the block's indentation."""
     lines = text.splitlines()
-    if not 0 < node.place.line <= len(lines):
-        return Spot(name, node.place.line)
-    header = lines[node.place.line - 1][node.place.column - 1 :]
-    if header[:1] in ("'", '"'):
-        return Spot(name, node.place.line, node.place.column + 1)
-    if header[:1] not in ("|", ">"):
-        return Spot(name, node.place.line, node.place.column)
-    below = next((n for n in range(node.place.line, len(lines)) if lines[n].strip()), node.place.line - 1)
-    indent = len(lines[below]) - len(lines[below].lstrip(" "))
-    return Spot(name, below + 1, indent + 1, indent if header[:1] == "|" else None)
+    line, column = node.place.line, node.place.column
+    if not 0 < line <= len(lines):
+        return Spot(name, line)
+    header = lines[line - 1][column - 1 :]
+    if header.startswith(("|", ">")):
+        return _block_spot(name, header, line, lines)
+    quoted = header[:1] in ("'", '"')
+    value = node.raw if isinstance(node, ScalarNode) else ""
+    return Spot(name, line, column + quoted, len(value) if value in header else 0)
+
+
+def _block_spot(name: str, header: str, line: int, lines: Sequence[str]) -> Spot:
+    """A block begins below its header; of a folded one (>) only the first line is where it seems to be."""
+    said = re.match(r"[|>][+-]?([1-9])", header)
+    first = next((text for text in lines[line:] if text.strip()), "")
+    outer = lines[line - 1]
+    indent = _indent(outer) + int(said[1]) if said else _indent(first)
+    folded = header.startswith(">")
+    return Spot(name, line + 1, indent + 1, len(first) - indent, None if folded else indent)
+
+
+def _indent(text: str) -> int:
+    return len(text) - len(text.lstrip(" "))

@@ -7,9 +7,9 @@ feature's `filter (where …)` (over columns of the row).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Literal
 
 import sqlglot
@@ -153,6 +153,8 @@ _COMPARES: dict[type[exp.Expr], CompareOp] = {
     exp.GTE: ">=",
 }
 _ARITHMETICS: dict[type[exp.Expr], ArithmeticOp] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
+MAX_DEPTH = 150
+_TOO_DEEP = f"the expression is nested more than {MAX_DEPTH} levels deep, or joins more parts than that: simplify it"
 _ALLOWED = (
     "Allowed: numbers, names, + - * /, = <> < <= > >=, AND OR NOT, BETWEEN, IN, IS NULL, COALESCE, ABS, "
     "percent_rank(x) OVER key, percentile_cont(p, x) OVER key"
@@ -169,6 +171,8 @@ def parse_sql(text: str) -> exp.Expr:
     """
     try:
         tree = sqlglot.parse(text)
+    except RecursionError:
+        raise ExpressionError(_TOO_DEEP) from None
     except SqlglotError as error:
         details = getattr(error, "errors", None) or [{}]
         near = f"{details[0].get('start_context') or ''}{details[0].get('highlight') or ''}".strip()
@@ -181,20 +185,22 @@ def parse_sql(text: str) -> exp.Expr:
     return tree[0]
 
 
-def parse(text: str, thresholds: dict[str, Decimal] | None = None) -> Expr:
+def parse(text: str, thresholds: Mapping[str, Decimal] | None = None) -> Expr:
     """The tree of `text`; `:name` stands for the threshold of that name. Raises ExpressionError.
 
     >>> parse("transactions >= :least", {"least": Decimal(80)})
     Compare(op='>=', left=Name(name='transactions', qualifier=None, start=0), right=Number(value=Decimal('80')))
     """
-    return convert(parse_sql(text), thresholds or {})
+    return convert(parse_sql(text), dict(thresholds or {}))
 
 
-def convert(node: exp.Expr, thresholds: dict[str, Decimal]) -> Expr:
-    """Our tree of sqlglot's."""
+def convert(node: exp.Expr, thresholds: dict[str, Decimal], depth: int = 0) -> Expr:
+    """Our tree of sqlglot's. Raises ExpressionError."""
+    if depth > MAX_DEPTH:
+        raise ExpressionError(_TOO_DEEP)
 
     def sub(child: exp.Expr) -> Expr:
-        return convert(child, thresholds)
+        return convert(child, thresholds, depth + 1)
 
     kind = type(node)
     if kind in _COMPARES:
@@ -218,7 +224,17 @@ def place(node: exp.Expr) -> int | None:
 
 
 def _literal(node: exp.Expr, _: Sub, __: dict[str, Decimal]) -> Expr:
-    return Text(node.this) if node.is_string else Number(Decimal(node.this))
+    return Text(node.this) if node.is_string else _number(node.this)
+
+
+def _number(value: str | Decimal) -> Number:
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise ExpressionError(f"'{str(value)[:40]}' is not a number that can be kept") from None
+    if number and abs(number.adjusted()) > 300:
+        raise ExpressionError(f"the number {str(value)[:40]} is too large or too small to be compared with")
+    return Number(number)
 
 
 def _name(node: exp.Expr, _: Sub, __: dict[str, Decimal]) -> Expr:
@@ -232,7 +248,7 @@ def _threshold(node: exp.Expr, _: Sub, thresholds: dict[str, Decimal]) -> Expr:
     if name not in thresholds:
         known = ", ".join(f":{t}" for t in sorted(thresholds)) or "none are declared"
         raise ExpressionError(f"threshold ':{name}' is not declared under thresholds ({known})")
-    return Number(thresholds[name])
+    return _number(thresholds[name])
 
 
 def _negative(node: exp.Expr, sub: Sub, _: dict[str, Decimal]) -> Expr:
@@ -241,6 +257,8 @@ def _negative(node: exp.Expr, sub: Sub, _: dict[str, Decimal]) -> Expr:
 
 
 def _between(node: exp.Expr, sub: Sub, _: dict[str, Decimal]) -> Expr:
+    if node.args.get("symmetric"):
+        raise ExpressionError("BETWEEN SYMMETRIC is not part of the language; write the lower bound first", place(node))
     x = sub(node.this)
     return And(Compare(">=", x, sub(node.args["low"])), Compare("<=", x, sub(node.args["high"])))
 
@@ -248,6 +266,8 @@ def _between(node: exp.Expr, sub: Sub, _: dict[str, Decimal]) -> Expr:
 def _in(node: exp.Expr, sub: Sub, _: dict[str, Decimal]) -> Expr:
     if not node.expressions:
         raise ExpressionError("IN needs a list of values in parentheses", place(node))
+    if len(node.expressions) > MAX_DEPTH:
+        raise ExpressionError(_TOO_DEEP, place(node))
     x = sub(node.this)
     choices: list[Expr] = [Compare("=", x, sub(choice)) for choice in node.expressions]
     tree = choices[0]
@@ -300,7 +320,11 @@ def _over(node: exp.Expr) -> tuple[str, ...]:
     alias = node.args.get("alias")
     if alias is not None:
         return (alias.name,)
-    return tuple(part.name for part in node.args.get("partition_by") or ())
+    parts = node.args.get("partition_by") or ()
+    for part in parts:
+        if not isinstance(part, exp.Column) or part.args.get("table"):
+            raise ExpressionError(f"OVER takes keys, such as merchant; found {part.sql()}", place(part))
+    return tuple(part.name for part in parts)
 
 
 def _bare_rank(node: exp.Expr, _: Sub, __: dict[str, Decimal]) -> Expr:
@@ -398,4 +422,6 @@ def _wrap(tree: Expr) -> str:
 
 
 def _keys(over: tuple[str, ...]) -> str:
-    return over[0] if len(over) == 1 else f"({', '.join(over)})"
+    if len(over) == 1:
+        return over[0]
+    return f"(partition by {', '.join(over)})" if over else "()"

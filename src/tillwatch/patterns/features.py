@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,7 @@ NUMBER_COLUMNS = ("amount",)
 """Mapped columns that hold numbers: they can be summed, averaged, compared."""
 
 Kind = Literal["count", "sum", "avg", "min", "max", "distinct"]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FUNCTIONS: dict[type[exp.Expr], Kind] = {exp.Sum: "sum", exp.Avg: "avg", exp.Min: "min", exp.Max: "max"}
 
 
@@ -59,6 +61,8 @@ class Feature:
 
 def parse_feature(name: str, text: str) -> Feature:
     """The feature that `text` declares. Raises ExpressionError."""
+    if not _NAME.fullmatch(name):
+        raise ExpressionError(f"'{name}' cannot be a feature's name: use letters a to z, digits and _")
     tree = parse_sql(text)
     where: Expr | None = None
     if isinstance(tree, exp.Filter):

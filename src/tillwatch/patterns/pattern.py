@@ -13,31 +13,31 @@ from tillwatch.patterns.features import Feature
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a text of a YAML file begins: its first character is at `line`, `column`, both from 1.
+    """Where a text of a YAML file begins, as far as places in the text are places in the file.
 
-    `indent` is the columns before each further line of a literal block; None when lines of the file are not lines
-    of the text (folded texts): then only the first line is known.
+    Its first character is at `line`, `column`, both from 1, and the first `width` characters follow it there. `indent`
+    is the columns before every further line of a literal block; None when the file's lines are not the text's.
     """
 
     file: str
     line: int = 0
     column: int = 1
+    width: int = 0
     indent: int | None = None
 
     def of(self, text: str, start: int | None) -> str:
         """`file:line:column` of an offset in the text, as far as it is known.
 
-        >>> Spot("p.yaml", 10, 3, 2).of("a > 1\\nand b > 2", 10)
+        >>> Spot("p.yaml", 10, 3, 5, 2).of("a > 1\\nand b > 2", 10)
         'p.yaml:11:7'
         """
         if not self.line:
             return self.file
-        row = text.count("\n", 0, start or 0)
-        if start is None or (row and self.indent is None):
+        if start is None or (self.indent is None and start >= self.width):
             return f"{self.file}:{self.line}"
+        row = text.count("\n", 0, start)
         before = start - (text.rfind("\n", 0, start) + 1)
-        column = (self.indent or 0) + 1 if row else self.column
-        return f"{self.file}:{self.line + row}:{column + before}"
+        return f"{self.file}:{self.line + row}:{((self.indent or 0) + 1 if row else self.column) + before}"
 
 
 @dataclass(frozen=True, slots=True)

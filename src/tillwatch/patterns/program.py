@@ -163,11 +163,20 @@ class Compiler:
     def program(self, patterns: Sequence[Pattern]) -> Program:
         """The program of these patterns. Raises PatternError with the pattern's file and line."""
         plans = tuple(self._plans(patterns))
+        self._check_columns()
         tables = tuple(
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
         return Program(plans, tables, dict(self.features), dict(self.lookups), self.digits)
+
+    def _check_columns(self) -> None:
+        """A lookup is a column beside the counters of its table; SQL does not tell names apart by case."""
+        for grain, names in self.joined.items():
+            taken = {name.lower() for name in self.tables[grain]}
+            for name in names:
+                if name.lower() in taken:
+                    raise PatternError(f"the lookup '{name}' has the name of a counter of the state: rename it")
 
     def _plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
         plans, problems = [], []
@@ -184,6 +193,8 @@ class Compiler:
         per = grain_of(pattern.per)
         features = {**self.features, **pattern.features}
         try:
+            if clash := sorted(set(pattern.features) & set(self.lookups)):
+                raise ExpressionError(f"its feature '{clash[0]}' has the name of a lookup: rename one of them")
             uses = self._resolve(pattern, per, features)
             if _kind(pattern.tree, uses) != "bool":
                 raise ExpressionError(f"'when' must be a condition, found the value '{show(pattern.tree)}'")
@@ -227,6 +238,8 @@ class Compiler:
         if name.qualifier is not None and (name.qualifier,) != spec.grain:
             raise ExpressionError(f"the lookup is written '{name.name}', without '{name.qualifier}.'", name.start)
         self._table(spec.grain)
+        if spec.name.lower() in ("id", *spec.grain):
+            raise ExpressionError(f"a lookup cannot be called '{spec.name}': the state has a column of that name")
         if spec.name not in self.joined.setdefault(spec.grain, []):
             self.joined[spec.grain].append(spec.name)
         return Use(str(name), spec.grain, spec.kind, (), spec.name)

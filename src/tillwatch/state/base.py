@@ -175,7 +175,8 @@ class State(Ledger, Protocol):
     def commit(self, commit: Commit, rows_per_file: int) -> int:
         """Stores results, detections (giving them seq), turns, the cursor, and plans full files.
 
-        Returns the next seq. Raises StateError when the cursor is not at the commit's first chunk.
+        Returns the next seq. Raises StateConflict when the cursor is not at the commit's first chunk, or a chunk is
+        not the one that ingest noted.
         """
         ...
 
@@ -221,6 +222,10 @@ class State(Ledger, Protocol):
 
     def chunks(self) -> Iterator[ChunkRecord]:
         """All chunks of the ledger, by number."""
+        ...
+
+    def digests(self, first: int, last: int) -> dict[int, str]:
+        """Digests of the chunks noted, by number."""
         ...
 
     def quarantined(self) -> dict[str, int]:

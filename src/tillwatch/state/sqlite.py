@@ -41,9 +41,13 @@ class SqliteState:
         self._shapes: dict[str, TableShape] = {}
         self._db = _connect(path, readonly=readonly)
         with self._clear_errors():
+            empty = not self._one("SELECT count(*) FROM sqlite_schema")
+            if readonly and empty:
+                raise StateError(_none_yet(path))
+            if not empty:  # before anything is written: it may be somebody else's
+                self._check_version()
             if not readonly:
                 self._migrate()
-            self._check_version()
 
     @property
     def uri(self) -> str:
@@ -128,8 +132,11 @@ class SqliteState:
         return seq
 
     def _put_results(self, commit: Commit) -> None:
+        noted = self.digests(commit.first, commit.last)
         rows, reasons = [], []
         for result in commit.results:
+            if noted.get(result.info.number, result.info.digest) != result.info.digest:
+                raise StateConflict(_other_chunk(self.uri, result.info.number))
             info, wrong = result.info, sum(result.quarantined.values())
             place = (info.number, info.file.number, info.first_row, info.rows, info.digest)
             rows.append((*place, result.counted, wrong, result.at))
@@ -197,7 +204,8 @@ class SqliteState:
         try:
             yield
         finally:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # an error may have ended it
+                self._db.execute("ROLLBACK")
 
     def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
         for row in self._rows("detections", (first, last if last is not None else 2**62)):
@@ -211,6 +219,9 @@ class SqliteState:
     def chunks(self) -> Iterator[ChunkRecord]:
         for row in self._rows("chunks"):
             yield ChunkRecord(*row)
+
+    def digests(self, first: int, last: int) -> dict[int, str]:
+        return dict(self._rows("digests", (first, last)))
 
     def quarantined(self) -> dict[str, int]:
         return dict(self._rows("quarantined"))
@@ -289,7 +300,7 @@ def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     try:
         if readonly:
             if not path.exists():
-                raise StateError(f"there is no state at {path} yet: nothing has been run with this configuration")
+                raise StateError(_none_yet(path))
             db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -300,6 +311,10 @@ def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     return db
 
 
+def _none_yet(path: Path) -> str:
+    return f"there is no state at {path} yet: nothing has been run with this configuration"
+
+
 def _explain(uri: str, error: Exception) -> str:
     text = str(error)
     advice = {
@@ -307,6 +322,7 @@ def _explain(uri: str, error: Exception) -> str:
         "readonly": "make the file and its folder writable",
         "unable to open": "check that the folder exists and can be written to",
         "Permission denied": "check that the folder exists and can be written to",
+        "no such table": "this file is of another program: choose another path for state",
         "not a database": "this file is something else: choose another path for state",
         "locked": "another program holds a write lock for over 30 seconds: close it",
         "malformed": "the file is damaged: move it away, the state is rebuilt from the landing zone",
@@ -323,6 +339,13 @@ def _changed(uri: str, before: str, now: str) -> str:
         f"{uri} was made by another configuration, and detections are a function of it:\n"
         + "\n".join(lines)
         + "\nPut it back, or choose new places for state and detections; the landing zone can stay."
+    )
+
+
+def _other_chunk(uri: str, number: int) -> str:
+    return (
+        f"chunk {number} of the landing zone is not the one that was noted in {uri} when it landed: it was changed. "
+        "Bring the landed one back; 'tillwatch audit' says which chunks differ."
     )
 
 

@@ -65,6 +65,7 @@ def everything(state: State) -> list[object]:
         state.files(),
         state.landed(),
         list(state.chunks()),
+        state.digests(0, 10**9),
         state.totals(),
         state.quarantined(),
         list(state.detections()),

@@ -34,7 +34,7 @@ class StateSuite(SharingSuite):
 
     def test_a_new_state_is_empty(self, place: Any) -> None:
         """Nothing is in it, and reading it makes nothing."""
-        empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], Totals(0, 0, 0, 0, 0), {}, [], [], {}, 0, [], []]
+        empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, Totals(0, 0, 0, 0, 0), {}, [], [], {}, 0, [], []]
         for _ in range(2):
             with self.opened(place) as state:
                 assert everything(state) == empty
@@ -114,6 +114,16 @@ class StateSuite(SharingSuite):
             other.commit(commit(2, [1]), 2)
             expect(StateConflict, lambda: state.commit(commit(2, [1]), 2))
             assert state.cursor() == Cursor(3, 4, 0)
+
+    def test_a_chunk_that_is_not_the_one_noted_is_refused_whole(self, place: Any) -> None:
+        """When detect read another chunk than ingest noted the commit fails and changes nothing; it tells which."""
+        with self.started(place) as state:
+            state.record_landed([info(0), replace(info(1), digest="other"), info(2)])
+            assert state.digests(1, 2) == {1: "other", 2: info(2).digest}
+            before = everything(state)
+            assert "chunk 1" in str(expect(StateConflict, partial(state.commit, commit(0, [1, 1, 1]), 2)))
+            assert everything(state) == before
+            state.commit(commit(0, [1]), 2)
 
     def test_a_commit_that_fails_leaves_nothing(self, place: Any) -> None:
         """A (pattern, key) detected twice fails the commit, of which nothing stays; the next goes through."""

@@ -28,6 +28,9 @@ ON CONFLICT (number) DO UPDATE SET
 -- name: chunks
 SELECT number, file, first_row, rows, digest, counted, quarantined FROM chunks ORDER BY number;
 
+-- name: digests
+SELECT number, digest FROM chunks WHERE number BETWEEN ? AND ?;
+
 -- name: put_quarantine
 INSERT INTO quarantine (chunk, reason, rows) VALUES (?, ?, ?);
 
