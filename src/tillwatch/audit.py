@@ -3,6 +3,7 @@ state is what a fresh fold of the log gives."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from tillwatch.detect import quarantine, snapshot
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError, StoreError
-from tillwatch.model import Chunk, ChunkInfo, Detection
+from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
 from tillwatch.pipeline import Pipeline
 from tillwatch.publish.files import render
 from tillwatch.state.base import ChunkRecord, Cursor, State, StoredDetection, TableRows
@@ -44,6 +45,8 @@ class Findings:
     accounts: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
     detections: list[Detection] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
 def audit(pipeline: Pipeline, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Check]:
@@ -52,6 +55,7 @@ def audit(pipeline: Pipeline, on_progress: Callable[[int, int], None] | None = N
     It may run beside X and Y: it looks at one snapshot of the state. Raises StateError when there is none.
     """
     with pipeline.opened(readonly=True) as state, state.snapshot():
+        state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
         cursor, stored = state.cursor(), list(state.detections())
         numbers = list(pipeline.landing.numbers())
         yield _numbers(numbers, cursor)
@@ -61,7 +65,10 @@ def audit(pipeline: Pipeline, on_progress: Callable[[int, int], None] | None = N
         yield Check("rows", text, tuple(found.accounts))
         yield _sequence(stored)
         yield _files(pipeline, state, stored)
-        yield _fresh(found, stored)
+        problems = tuple(_fresh(found, stored) or _lives(found, stored, state.turns(cursor.chunk)))
+        yield Check(
+            "detections", f"{len(stored)} equal a fresh fold of the log, evidence and later turns included", problems
+        )
         yield Check("state", f"tables equal a fresh fold of chunks 0 to {cursor.tables - 1}", tuple(found.tables))
 
 
@@ -102,6 +109,7 @@ class _Reading:
                 batch = []
                 self._compare_tables(number + 1)
             self._progress(done, len(numbers))
+        self._compare_reasons()
         return self._found
 
     def _read(self, number: int) -> Chunk | None:
@@ -109,6 +117,7 @@ class _Reading:
             chunk = self._pipeline.landing.read(number)
         except (LogError, StoreError) as error:
             self._found.log.append(str(error))
+            self._before = None
             return None
         self._found.log += _wrong_info(chunk, self._before, self._ledger.get(number))
         self._before = chunk.info
@@ -127,7 +136,10 @@ class _Reading:
             self._account(number, chunk.frame.height, counted, wrong)
             if wrong:
                 self._set_aside(number, quarantine.render(chunk, rows.rejects))
-            self._found.detections += self._fold.step(number, rows.rows).detections
+            outcome = self._fold.step(number, rows.rows)
+            self._found.detections += outcome.detections
+            self._found.turns += outcome.turns
+            self._found.reasons.update(quarantine.by_code(rows.rejects))
 
     def _account(self, number: int, rows: int, counted: int, wrong: int) -> None:
         record = self._ledger.get(number)
@@ -143,6 +155,11 @@ class _Reading:
             self._found.accounts.append(f"the quarantine has no {name} for the rejected rows of chunk {number}")
         elif self._quarantine.get(name) != expected:
             self._found.accounts.append(f"the quarantine's {name} is not what chunk {number} gives")
+
+    def _compare_reasons(self) -> None:
+        noted = self._state.quarantined()
+        if noted != dict(self._found.reasons):
+            self._found.accounts.append(f"quarantined by reason {dict(self._found.reasons)}, the state says {noted}")
 
     def _extra_in_quarantine(self) -> None:
         """Files for processed chunks of which no row was rejected."""
@@ -164,7 +181,8 @@ def _wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | No
     info, problems = chunk.info, []
     if info.rows != chunk.frame.height:
         problems.append(f"chunk {info.number} says {info.rows} rows and has {chunk.frame.height}")
-    if before and before.file == info.file and info.first_row != before.first_row + before.rows:
+    follows = before is not None and before.number + 1 == info.number and before.file == info.file
+    if before and follows and info.first_row != before.first_row + before.rows:
         problems.append(
             f"chunk {info.number} begins at row {info.first_row}, expected {before.first_row + before.rows}"
         )
@@ -198,15 +216,17 @@ def _files(pipeline: Pipeline, state: State, stored: Sequence[StoredDetection]) 
         elif plan.published_at:
             problems.append(f"{plan.name} was published at {plan.published_at} and is not there")
     planned = {p.name for p in plans}
-    newer = f"detections-{covered:012d}" if state.at_work("detect") else "~"
-    problems += [f"{n} is in no plan" for n in store.list("detections-") if n not in planned and n < newer]
+    extra = [n for n in store.list() if n not in planned]
+    if state.at_work("detect"):  # it may have published more since the snapshot
+        extra = [n for n in extra if not n.startswith("detections-") or n < f"detections-{covered:012d}"]
+    problems += [f"{n} is in no plan" for n in extra]
     waiting = len(stored) - sum(p.last - p.first + 1 for p in plans if p.published_at)
     return Check(
         "files", f"{len(plans)} files, every detection in exactly one; {waiting} still to be published", tuple(problems)
     )
 
 
-def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> Check:
+def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> list[str]:
     fresh, kept = [d.identity for d in found.detections], [s.detection.identity for s in stored]
     in_fresh, in_kept = set(fresh), set(kept)
     problems = [f"the log gives {d}, the state has no such detection" for d in fresh if d not in in_kept]
@@ -217,7 +237,26 @@ def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> Check:
         pairs = zip(found.detections, stored, strict=True)
         other = [s.seq for d, s in pairs if d.evidence != s.detection.evidence]
         problems += [f"seq {seq} has other evidence than the log gives" for seq in other]
-    return Check("detections", f"{len(kept)} equal a fresh fold of the log, evidence included", tuple(problems))
+    return problems
+
+
+def _lives(found: Findings, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]]) -> list[str]:
+    """What became of detections later, and which hold now."""
+    seqs = {(s.detection.pattern, s.detection.identity[2]): s.seq for s in stored}
+    fresh = [
+        (seqs.get((t.pattern, json.dumps(dict(t.key), ensure_ascii=False))), t.chunk, t.holds) for t in found.turns
+    ]
+    problems = [
+        f"turn {t} (seq, chunk, holds) is in the state, the log does not give it" for t in set(turns) - set(fresh)
+    ]
+    problems += [f"the log gives turn {t} (seq, chunk, holds), the state has none" for t in set(fresh) - set(turns)]
+    holds = {s.seq: True for s in stored} | {seq: now for seq, _, now in turns}
+    problems += [
+        f"seq {s.seq} is said to hold: {s.holds}, its turns say {holds[s.seq]}"
+        for s in stored
+        if s.holds != holds[s.seq]
+    ]
+    return sorted(problems)
 
 
 def _different(kept: TableRows, fresh: TableRows) -> list[str]:

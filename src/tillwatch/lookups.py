@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 from tillwatch.engine.decode import AMOUNT_PRECISION
 from tillwatch.engine.dictionary import cleaned
 from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.table import SUM_LIMIT
 from tillwatch.errors import ConfigError, SourceError
 from tillwatch.ingest import IngestSettings
 from tillwatch.ingest.formats import pieces_of
@@ -52,6 +53,8 @@ def lookup_source(name: str, path: Path, on: Mapping[str, str], value: str) -> L
     match = _VALUE.fullmatch(value)
     if match is None:
         raise ConfigError(f"lookups.{name}.value: found '{value}', expected avg, sum, min, max or count of a column")
+    if match[2] == "*" and match[1].lower() != "count":
+        raise ConfigError(f"lookups.{name}.value: found '{value}'; * goes with count only, {match[1]} needs a column")
     wrong = [key for key in on if key not in TEXT_COLUMNS]
     if wrong or not on:
         keys = ", ".join(TEXT_COLUMNS)
@@ -78,6 +81,10 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
         raise SourceError(f"lookup {source.name}: cannot read {source.path}: {text}") from None
     if rows["wrong"].sum():
         raise SourceError(_first_wrong(source, table, digits))
+    if (rows["size"].max() or 0.0) >= SUM_LIMIT:  # type: ignore[operator]
+        raise SourceError(
+            f"lookup {source.name}: {source.path}: the {source.column} of a key is too large to be summed"
+        )
     return LookupData(source.spec, _finished(source, rows, digits), digest)
 
 
@@ -133,13 +140,15 @@ def _check_columns(source: LookupSource, names: list[str]) -> None:
 def _parsed(source: LookupSource, table: pl.LazyFrame, digits: int, text: pl.Expr) -> pl.LazyFrame:
     """One row per key as spelled: sums, counts, extremes of the value, and how many values are not numbers."""
     keys = [pl.col(column).cast(pl.String).fill_null("").alias(key) for key, column in source.on.items()]
-    value = text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).to_physical().cast(pl.Int64).alias("value")
     given = (text.is_not_null() & (text != "")).alias("given")
+    number = text.cast(pl.Decimal(AMOUNT_PRECISION, digits), strict=False).to_physical().cast(pl.Int64)
+    value = (pl.when(given).then(pl.lit(0, pl.Int64)) if source.function == "count" else number).alias("value")
     return (
         table.select(*keys, value, given)
         .group_by(*source.on)
         .agg(
             pl.col("value").sum().alias("sum"),
+            pl.col("value").cast(pl.Float64).abs().sum().alias("size"),
             pl.col("value").min().alias("min"),
             pl.col("value").max().alias("max"),
             pl.col("value").count().cast(pl.Int64).alias("count"),

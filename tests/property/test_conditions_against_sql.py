@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tillwatch.engine.fold import Fold
-from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
+from tillwatch.testing.conditions import KEYS, drawn_lookups, drawn_patterns, drawn_streams
 from tillwatch.testing.folding import Key, Lookups, Row, fold_of, holding, pattern_text, step
 from tillwatch.testing.prefixes import Held, Prefixes
 from tillwatch.testing.terms import Drawn
@@ -62,3 +62,29 @@ def rank(pattern: Drawn, key: Key) -> tuple[str, ...]:
     """What detections of one pattern and chunk are sorted by."""
     named = dict(zip(pattern.per, key, strict=True))
     return (named.get("customer", ""), named.get("merchant", ""), *key)
+
+
+@settings(
+    max_examples=EXAMPLES // 4,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(drawn_patterns(), drawn_streams(), drawn_lookups, st.integers(2, 3))
+def test_partitions_folded_apart_hold_what_the_whole_holds(
+    pattern: Drawn, chunks: list[list[Row]], lookups: Lookups, buckets: int
+) -> None:
+    """The keys that a compiled pattern names as its partition divide the stream: each part can be folded alone."""
+    whole = drawn_fold([pattern], lookups)
+    parts = [drawn_fold([pattern], lookups) for _ in range(buckets if whole.program.plans[0].partition else 1)]
+    columns = [KEYS.index(key) for key in whole.program.plans[0].partition]
+    for number, chunk in enumerate(chunks):
+        expected = step(whole, number, chunk)
+        outcomes = [
+            step(
+                part, number, [row for row in chunk if sum("".join(row[c] for c in columns).encode()) % len(parts) == n]
+            )
+            for n, part in enumerate(parts)
+        ]
+        assert set().union(*(holding(part) for part in parts)) == holding(whole)
+        found = sorted((d for o in outcomes for d in o.detections), key=lambda d: rank(pattern, tuple(d.key.values())))
+        assert found == list(expected.detections)

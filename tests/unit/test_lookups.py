@@ -19,6 +19,12 @@ from tillwatch.errors import ConfigError, SourceError
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.testing.folding import fold_of, holding, pattern_text, step
 
+
+def packed(data: bytes) -> bytes:
+    """The same bytes in gzip, each time the same."""
+    return gzip.compress(data, mtime=0)
+
+
 HEAD = "Source,Target,Weight\n"
 ON = {"customer": "Source", "merchant": "Target"}
 UNIT = 10_000
@@ -110,7 +116,6 @@ def test_averages_are_quotients_of_exact_sums(weights: dict[str, list[Decimal]])
         assert values(path, "sum(Weight)") == {(c, "M"): total for c, total in exact.items()}
 
 
-@pytest.mark.xfail(strict=True, reason="the sum wraps around in 64 bits: positive weights with a negative average")
 def test_a_sum_does_not_wrap_around(tmp_path: Path) -> None:
     """Weights too large to be summed exactly are told, or summed."""
     path = written(tmp_path / "a.csv", HEAD + "C1,M1,99999999999\n" * 10_000)
@@ -121,7 +126,6 @@ def test_a_sum_does_not_wrap_around(tmp_path: Path) -> None:
     assert found == {("C1", "M1"): 99_999_999_999.0}
 
 
-@pytest.mark.xfail(strict=True, reason="only numbers are counted, a text is told as a wrong number")
 def test_values_of_any_kind_can_be_counted(tmp_path: Path) -> None:
     """`count(column)` is SQL's: how many rows have something there."""
     path = written(tmp_path / "a.csv", "Source,Target,Kind\nC1,M1,es_food\nC1,M1,\nC1,M1,es_tech\n")
@@ -149,11 +153,11 @@ ROWS: list[dict[str, object]] = [{"Source": "C1", "Target": "M1", "Weight": w} f
         ("bom.csv", "\ufeff" + HEAD + "C1,M1,1\nC1,M1,2.5\n"),
         ("quoted.csv", "\"Source\",'Target', Weight \n\"C1\",'M1',\"1\"\nC1,M1,'2.5'\n"),
         ("order.csv", "fraud,Weight,Target,Source\n0,1,M1,C1\n1,2.5,M1,C1\n"),
-        ("a.csv.gz", gzip.compress((HEAD + "C1,M1,1\nC1,M1,2.5\n").encode())),
+        ("a.csv.gz", packed((HEAD + "C1,M1,1\nC1,M1,2.5\n").encode())),
         ("a.csv.zst", zstandard.compress((HEAD + "C1,M1,1\nC1,M1,2.5\n").encode())),
         ("a.jsonl", jsonl(*ROWS)),
         ("a.ndjson", jsonl(ROWS[0], {"Target": "'M1'", "Source": " C1", "Weight": "2.5"} | {"x": None})),
-        ("a.jsonl.gz", gzip.compress(jsonl(*ROWS).encode())),
+        ("a.jsonl.gz", packed(jsonl(*ROWS).encode())),
     ],
 )
 def test_every_format_gives_the_same(tmp_path: Path, name: str, data: str | bytes) -> None:
@@ -242,7 +246,7 @@ BROKEN = {
     "array.jsonl": (b"[1, 2]\n", "expected JSON Lines"),
     "no.parquet": (b"PAR1 and no more", "parquet"),
     "empty.parquet": (b"", "parquet"),
-    "cut.csv.gz": (gzip.compress((HEAD + "C1,M1,1\n" * 999).encode())[:-9], "end early"),
+    "cut.csv.gz": (packed((HEAD + "C1,M1,1\n" * 999).encode())[:-9], "end early"),
     "no.csv.gz": ((HEAD + "C1,M1,1\n").encode(), ""),
     "twice.csv": (b"Source,Target,Weight,Weight\nC1,M1,1,2\n", "Weight"),
     "twice quoted.csv": (b"Source,Target,Weight,'Weight'\nC1,M1,1,2\n", "Weight"),
@@ -266,7 +270,6 @@ def test_a_value_that_is_no_aggregate_is_told(value: str) -> None:
         lookup_source("importance", Path("x.csv"), ON, value)
 
 
-@pytest.mark.xfail(strict=True, reason="accepted, and 0 for every key")
 @pytest.mark.parametrize("value", ["sum(*)", "avg(*)", "min(*)"])
 def test_only_rows_can_be_counted_by_star(value: str) -> None:
     """`sum(*)` means nothing in SQL."""
@@ -293,7 +296,6 @@ def test_rows_find_their_value_however_keys_are_spelled(tmp_path: Path) -> None:
     assert holding(fold) == {("C1", "M1"), ("C2", "M1")}
 
 
-@pytest.mark.xfail(strict=True, reason="keys are cleaned when read and once more when joined; a row's only once")
 def test_keys_are_cleaned_once(tmp_path: Path) -> None:
     """One layer of quotes goes, as it does from a row's keys: the same spelling finds its value."""
     path = written(tmp_path / "a.csv", HEAD + "' C1',M1,1\n''C2'',M1,2\n")

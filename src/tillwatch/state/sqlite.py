@@ -359,4 +359,4 @@ def _key_text(key: Mapping[str, str]) -> str:
 
 def _detection_row(seq: int, d: Detection, at: str) -> tuple[Any, ...]:
     evidence = json.dumps(d.evidence, ensure_ascii=False)
-    return (seq, d.chunk, d.pattern, d.action, d.customer, d.merchant, _key_text(d.key), at, evidence)
+    return (seq, d.chunk, d.pattern, d.action, _key_text(d.key), at, evidence)

@@ -107,7 +107,7 @@ def own_features(draw: st.DrawFn) -> Aggregate:
 
 
 class Grammar:
-    """Draws the terms of one pattern; every one of them reads something. `thresholds` are those used so far."""
+    """Draws the terms of one pattern. `thresholds` are those used so far."""
 
     def __init__(self, draw: st.DrawFn, per: tuple[str, ...], features: dict[str, Aggregate]) -> None:
         self.draw, self.per, self.features = draw, per, features
@@ -234,7 +234,7 @@ class Grammar:
     def leaf(self) -> Term:
         """A condition that joins no others."""
         simple = [self.plain_clause] * 2 + [self.rank_clause] * 4 + [self.comparison] * 3
-        return self.one_of(*simple, self.between, self.in_list, self.is_null)
+        return self.one_of(*simple, self.between, self.in_list, self.is_null, self.constant_clause)
 
     def condition(self, depth: int) -> Term:
         """Any condition."""
@@ -254,6 +254,10 @@ class Grammar:
     def plain_clause(self) -> Term:
         """A name against a constant."""
         return compared(self.pick(COMPARISONS), self.name(), self.number())
+
+    def constant_clause(self) -> Term:
+        """Two constants compared, as two thresholds may be."""
+        return compared(self.pick(COMPARISONS), self.number(), self.number())
 
     def comparison(self) -> Term:
         """Two values compared."""

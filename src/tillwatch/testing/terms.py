@@ -136,8 +136,7 @@ def constant(number: str, text: str | None = None) -> Term:
 def rank(x: Term, over: tuple[str, ...], over_text: str) -> Term:
     """`percent_rank(x) over …`: among those that have an x."""
     text = f"percent_rank({x.text}) over {over_text}"
-    keys = over_text.removeprefix("(partition by ").removesuffix(")") if over else "()"
-    shown = f"percent_rank({x.text}) over {f'({keys})' if len(over) > 1 else keys}"
+    shown = f"percent_rank({x.text}) over {over[0] if len(over) == 1 else over_text}"
     groups = ", ".join(["upto", *over, f"{x.sql} IS NULL"])
     sql = f"(CASE WHEN {x.sql} IS NOT NULL THEN percent_rank() OVER (PARTITION BY {groups} ORDER BY {x.sql}) END)"
     return Term(text, sql, "float", x.nullable, x.names, frozenset([Rank(x.text, over, shown)]))

@@ -38,8 +38,8 @@ INSERT INTO quarantine (chunk, reason, rows) VALUES (?, ?, ?);
 SELECT reason, sum(rows) FROM quarantine GROUP BY reason ORDER BY reason;
 
 -- name: put_detection
-INSERT INTO detections (seq, chunk, pattern, action, customer, merchant, key, detected_at, holds, evidence)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?);
+INSERT INTO detections (seq, chunk, pattern, action, key, detected_at, holds, evidence)
+VALUES (?, ?, ?, ?, ?, ?, 1, ?);
 
 -- name: detections
 SELECT seq, chunk, pattern, action, key, detected_at, holds, evidence, name

@@ -39,9 +39,9 @@ CREATE TABLE IF NOT EXISTS detections (    -- one per (pattern, key), in the ord
   chunk       INTEGER NOT NULL,            -- the first chunk after which the condition held
   pattern     TEXT NOT NULL,
   action      TEXT NOT NULL,
-  customer    TEXT NOT NULL,
-  merchant    TEXT NOT NULL,
   key         TEXT NOT NULL,               -- JSON of all key columns
+  customer    TEXT NOT NULL AS (coalesce(key ->> 'customer', '')),  -- from the key, empty when it has none
+  merchant    TEXT NOT NULL AS (coalesce(key ->> 'merchant', '')),
   detected_at TEXT NOT NULL,               -- detectionTime
   holds       INTEGER NOT NULL,            -- 1 while the condition holds
   evidence    TEXT NOT NULL,               -- JSON
