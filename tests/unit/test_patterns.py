@@ -16,7 +16,7 @@ from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.catalogue import built_in, built_in_features, declared_features, load_patterns, read_pattern
 from tillwatch.patterns.expression import show
 from tillwatch.patterns.program import Compiler, LookupSpec, Program
-from tillwatch.testing.folding import pattern_text
+from tillwatch.testing.folding import fold_of, pattern_text, step
 
 HEAD = "id: P\naction: A\nper: [customer, merchant]\n"
 LOOKUPS = {"importance": LookupSpec("importance", ("customer", "merchant"), "float")}
@@ -389,6 +389,24 @@ def test_any_condition_gives_a_program_or_an_error(when: str) -> None:
         assert program(text).plans[0].pattern.when == when.strip()
     except ConfigError as error:
         assert str(error).startswith("p.yaml")
+
+
+VALUES = """transactions total_amount avg_amount merchant.total_amount nothing customer.nothing -transactions
+abs(nothing) coalesce(nothing,avg_amount) percent_rank(transactions)over() percent_rank(nothing)over(merchant)
+percentile_cont(0.5,nothing)over(customer) percentile_cont(1,avg_amount)over() transactions/0 0"""
+NUMBERS = "0 1 -1 0.00005 :t 1e-300 1e100 -1e100 9007199254740991 9007199254740993 -99999999999999999999 1e15"
+operands = st.sampled_from(VALUES.split()) | st.sampled_from(NUMBERS.split())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(operands, st.sampled_from("+-*/"), operands), st.sampled_from(["<", ">=", "=", "<>"]), operands)
+def test_what_compiles_can_be_run(sides: tuple[str, str, str], op: str, other: str) -> None:
+    """Whatever numbers stand beside whatever values, it is judged without an error or a warning."""
+    when = f"({' '.join(sides)}) {op} {other} or {other} {op} {sides[0]}"
+    own = {"nothing": "max(amount) filter (where amount > 99)"}
+    fold = fold_of([pattern_text(["customer", "merchant"], when, own, {"t": "3"})])
+    for number in range(2):
+        step(fold, number, [("A", "M", "a", "F", "5"), ("B", "M", "a", "F", "-1"), ("A", "N", "a", "F", "0")])
 
 
 def test_the_catalogue_compiles() -> None:

@@ -45,7 +45,8 @@ def pieces_of(path: Path, name: str, settings: IngestSettings, start: Position) 
         raise FileRefused(f"is of no known format ({KNOWN})")
     suffix, compression = _suffixes(name)
     delimiter = "\t" if suffix == ".tsv" and settings.delimiter == "," else settings.delimiter
-    yield from _CUT[format](path, settings.rows, start, Reading(name, compression, delimiter, settings.required))
+    reading = Reading(name, compression, delimiter, settings.required, paced=settings.every > 0)
+    yield from _CUT[format](path, settings.rows, start, reading)
 
 
 def _suffixes(name: str) -> tuple[str, Compression]:

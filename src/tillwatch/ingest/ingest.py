@@ -50,10 +50,11 @@ def ingest(
     calling thread. Raises SourceError when the source is not there or a disk fails, LogError, StoreError and
     StateError as the landing zone and the ledger do.
     """
+    settings = replace(settings, every=0.0) if once else settings
     number, position = retry(lambda: reconcile(landing, ledger))
     tally = _Tally(on_event)
     with landing_thread(landing, ledger, clock, retry, tally.landed) as lander:
-        pace = Pace(0 if once else settings.every, clock)
+        pace = Pace(settings.every, clock)
         _Ingest(settings, ledger, lander, pace, retry, stop, tally, number).run(position, clock, once)
         lander.settle()
     return tally.result()

@@ -28,13 +28,14 @@ class Reading:
     """How one file is read.
 
     `name` goes into `_source_file`; `required` maps logical names to the columns that CSV and Parquet
-    files must have.
+    files must have. `paced`: there is time between pieces, so each shall cost little at a time.
     """
 
     name: str
     compression: Compression
     delimiter: str
     required: Mapping[str, str]
+    paced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tillwatch.ingest.readers.stream import Stream, Window
 from tillwatch.model import Position
 
 BLOCK = 4 << 20
+PACED_BLOCK = 1 << 20
 _LIMITS = Limits()
 
 
@@ -29,7 +30,7 @@ def cut(path: Path, rows: int, start: Position, reading: Reading) -> Iterator[Pi
     Raises FileRefused before the first piece when the file is not a CSV file with the required columns,
     FileBroken after the last one when it ends early, SourceError when the disk fails.
     """
-    return cut_blocks(path, rows, start, reading, BLOCK, _LIMITS)
+    return cut_blocks(path, rows, start, reading, PACED_BLOCK if reading.paced else BLOCK, _LIMITS)
 
 
 def cut_blocks(path: Path, rows: int, start: Position, reading: Reading, block: int, limits: Limits) -> Iterator[Piece]:
