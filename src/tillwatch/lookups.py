@@ -81,10 +81,6 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
         raise SourceError(f"lookup {source.name}: cannot read {source.path}: {text}") from None
     if rows["wrong"].sum():
         raise SourceError(_first_wrong(source, table, digits))
-    if (rows["size"].max() or 0.0) >= SUM_LIMIT:  # type: ignore[operator]
-        raise SourceError(
-            f"lookup {source.name}: {source.path}: the {source.column} of a key is too large to be summed"
-        )
     return LookupData(source.spec, _finished(source, rows, digits), digest)
 
 
@@ -171,9 +167,13 @@ def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataF
     totals = (
         rows.with_columns(cleaned(pl.col(key)).alias(key) for key in source.on)
         .group_by(*source.on)
-        .agg(pl.col("sum", "count").sum(), pl.col("min").min(), pl.col("max").max())
+        .agg(pl.col("sum", "count", "size").sum(), pl.col("min").min(), pl.col("max").max())
         .filter(pl.col("count") > 0, *(pl.col(key) != "" for key in source.on))
     )
+    if (totals["size"].max() or 0.0) >= SUM_LIMIT:  # type: ignore[operator]
+        raise SourceError(
+            f"lookup {source.name}: {source.path}: the {source.column} of a key is too large to be summed"
+        )
     average = pl.col("sum").cast(pl.Float64) / (pl.col("count") * 10**digits).cast(pl.Float64)
     value = average if source.function == "avg" else pl.col(source.function)
     return totals.select(*source.on, value.alias("value"))

@@ -331,3 +331,9 @@ def test_a_feature_is_a_value() -> None:
     text = "sum(amount) filter (where gender = 'F')"
     assert parse_feature("f", text) == parse_feature("f", text)
     assert isinstance(parse_feature("f", text), Feature)
+
+
+def test_a_quantile_has_at_most_nine_digits() -> None:
+    """Its place, p * (n - 1), is worked out in 64-bit integers: more digits would not fit."""
+    with pytest.raises(ExpressionError, match="at most 9 fraction digits"):
+        parse("x >= percentile_cont(0.1234567891, x) over merchant")

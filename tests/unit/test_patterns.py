@@ -204,65 +204,6 @@ def test_a_wrong_feature_of_the_configuration_is_told() -> None:
         declared_features({"f": "median(amount)"}, "t.yaml:3:1")
 
 
-# Places in every form that YAML has for text
-
-
-def place_of(when: str) -> str:
-    """The place that is told for `transaction`, in a file whose fourth line begins with `when`."""
-    return problem(HEAD + when).partition(": P: 'transaction'")[0]
-
-
-@pytest.mark.parametrize(
-    ("when", "place"),
-    [
-        ("when: transaction > 5\n", "p.yaml:4:7"),
-        ("when:   transaction > 5\n", "p.yaml:4:9"),
-        ("when:\n  transaction > 5\n", "p.yaml:5:3"),
-        ("when: 'transaction > 5'\n", "p.yaml:4:8"),
-        ('when: "transaction > 5"\n', "p.yaml:4:8"),
-        ("when: |\n  transaction > 5\n", "p.yaml:5:3"),
-        ("when: |\n  transactions > 1\n  and transaction > 5\n", "p.yaml:6:7"),
-        ("when: |\n    transactions > 1\n      and transaction > 5\n", "p.yaml:6:11"),
-        ("when: |- # why\n  transactions > 1\n\n  and transaction > 5\n", "p.yaml:7:7"),
-        ("when: >\n  transaction > 5\n", "p.yaml:5:3"),
-        ("when: >-\n  transaction > 5\n  and transactions > 1\n", "p.yaml:5:3"),
-        ("when: |\n  transactions > 1 and é = 1 and transaction > 5\n", ""),
-    ],
-)
-def test_the_place_is_the_one_in_the_file(when: str, place: str) -> None:
-    """Line and column are those at which an editor shows the name, however the text is written down."""
-    assert (place_of(when) if place else problem(HEAD + when).partition(": P:")[0]) == (place or "p.yaml:5:24")
-
-
-@pytest.mark.parametrize(
-    "when",
-    [
-        "when: >\n  transactions > 1\n  and transaction > 5\n",
-        "when:\n  transactions > 1\n  and transaction > 5\n",
-        'when: "transactions > 1\n  and transaction > 5"\n',
-        "when: 'transactions > 1\n  and transaction > 5'\n",
-    ],
-    ids=["folded", "plain", "double quotes", "single quotes"],
-)
-def test_a_place_in_a_folded_text_exists(when: str) -> None:
-    """Where line and column cannot be known, no column is told that is not that of the name."""
-    _, line, *column = place_of(when).split(":")
-    assert not column or (HEAD + when).splitlines()[int(line) - 1][int(column[0]) - 1 :].startswith("transaction >")
-
-
-@pytest.mark.parametrize(
-    ("when", "place"),
-    [
-        ("when: |\n\n\n  transaction > 5\n", "p.yaml:7:3"),
-        ("when: |2\n    transactions > 1\n    and transaction > 5\n", "p.yaml:6:9"),
-    ],
-    ids=["empty lines", "indentation given"],
-)
-def test_the_place_in_an_odd_block_is_the_one_in_the_file(when: str, place: str) -> None:
-    """Empty lines before the text and an indentation indicator do not move the place."""
-    assert place_of(when) == place
-
-
 # Thresholds, files, folders
 
 
@@ -394,7 +335,7 @@ def test_any_condition_gives_a_program_or_an_error(when: str) -> None:
 VALUES = """transactions total_amount avg_amount merchant.total_amount nothing customer.nothing -transactions
 abs(nothing) coalesce(nothing,avg_amount) percent_rank(transactions)over() percent_rank(nothing)over(merchant)
 percentile_cont(0.5,nothing)over(customer) percentile_cont(1,avg_amount)over() transactions/0 0"""
-NUMBERS = "0 1 -1 0.00005 :t 1e-300 1e100 -1e100 9007199254740991 9007199254740993 -99999999999999999999 1e15"
+NUMBERS = "0 1 -1 0.00005 :t 1e-100 1e100 -1e100 9007199254740991 9007199254740993 -99999999999999999999 1e15"
 operands = st.sampled_from(VALUES.split()) | st.sampled_from(NUMBERS.split())
 
 

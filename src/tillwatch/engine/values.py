@@ -100,6 +100,11 @@ def arithmetic(op: str, left: Vector, right: Vector, digits: int) -> Vector:
 
     Division by zero is unknown.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities compare as they should, unknown ones are marked
+        return _worked_out(op, left, right, digits)
+
+
+def _worked_out(op: str, left: Vector, right: Vector, digits: int) -> Vector:
     null = _either(left, right)
     if op in "+-":
         kind, a, b = _align(left, right, digits)

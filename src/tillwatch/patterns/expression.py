@@ -302,6 +302,8 @@ def _window(node: exp.Expr, sub: Sub, thresholds: dict[str, Decimal]) -> Expr:
         p = sub(inner.this)
         if not isinstance(p, Number) or not 0 <= p.value <= 1:
             raise ExpressionError("percentile_cont(p, x): p must be a number from 0 to 1", start)
+        if p.value != round(p.value, 9):
+            raise ExpressionError("percentile_cont(p, x): p must have at most 9 fraction digits", start)
         return PercentileCont(p.value, _ranked([inner.expression], inner, sub), over, start)
     raise ExpressionError(f"'{inner.sql()}' cannot be used with OVER; percent_rank and percentile_cont can", start)
 
