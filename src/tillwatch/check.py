@@ -15,8 +15,17 @@ from tillwatch.ingest import look
 from tillwatch.ingest.formats import pieces_of
 from tillwatch.lookups import read_lookup
 from tillwatch.model import Position
-from tillwatch.patterns.expression import And, Compare, Expr, Not, Number, Or, conjuncts, show
+from tillwatch.patterns.expression import (
+    And,
+    Compare,
+    Expr,
+    Not,
+    Number,
+    Or,
+    conjuncts,
+)
 from tillwatch.patterns.program import Plan
+from tillwatch.patterns.shown import show
 from tillwatch.pipeline import Pipeline
 
 FILES_LOOKED_INTO = 20

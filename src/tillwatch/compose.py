@@ -13,9 +13,9 @@ from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, StoreError
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns
-from tillwatch.patterns.expression import show
 from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.shown import show
 from tillwatch.stores import open_store
 
 ALWAYS = ("customer", "merchant", "amount")

@@ -20,10 +20,10 @@ from tillwatch.patterns.expression import (
     children,
     conjuncts,
     parse,
-    show,
     walk,
 )
 from tillwatch.patterns.features import Feature, parse_feature
+from tillwatch.patterns.shown import show
 from tillwatch.testing.conditions import drawn_patterns
 from tillwatch.testing.terms import Drawn
 

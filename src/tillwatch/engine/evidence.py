@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.condition import Condition, RankClause
 from tillwatch.engine.values import Vector
-from tillwatch.patterns.expression import Name, PercentileCont, PercentRank, show, walk
+from tillwatch.patterns.expression import (
+    Name,
+    PercentileCont,
+    PercentRank,
+    walk,
+)
 from tillwatch.patterns.program import grain_of
+from tillwatch.patterns.shown import show
 
 Ints = NDArray[np.int64]
 

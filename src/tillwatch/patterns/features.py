@@ -26,9 +26,9 @@ from tillwatch.patterns.expression import (
     convert,
     parse_sql,
     place,
-    show,
     walk,
 )
+from tillwatch.patterns.shown import show
 
 TEXT_COLUMNS = ("customer", "merchant", "category", "gender")
 """Mapped columns that hold text: they can be counted distinct, filtered on, and be keys. Their order is the

@@ -29,11 +29,11 @@ from tillwatch.patterns.expression import (
     PercentRank,
     Text,
     Truth,
-    show,
     walk,
 )
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature
 from tillwatch.patterns.pattern import Pattern
+from tillwatch.patterns.shown import show
 
 Grain = tuple[str, ...]
 """Key columns, in the order of TEXT_COLUMNS; the empty grain is the whole stream."""
