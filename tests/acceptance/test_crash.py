@@ -96,7 +96,8 @@ def test_the_whole_run_has_everything_in_it(landed: Site, done: Site) -> None:
     assert len(outcome.quarantined) > 6
     assert len(outcome.published) > 12
     steps = {point.partition("#")[0] for point in (*points(landed, "ingest"), *points(done, "detect"))}
-    puts = {f"{role}.put.{s}" for role in ("landing", "quarantine", "detections") for s in ("before", "link", "after")}
+    roles, around = ("landing", "quarantine", "detections"), ("before", "open", "write", "fsync", "link", "after")
+    puts = {f"{role}.put.{step}" for role in roles for step in around}
     writes = ("commit", "record_landed", "record_file", "plan_rest", "mark_published", "save_tables", "start")
     commits = {f"state.{name}.{step}" for name in writes for step in ("before", "begin-immediate", "commit", "after")}
     assert puts | commits <= steps

@@ -260,6 +260,7 @@ def is_untouched(site: Site, detection: Detection) -> bool:
     return (detection.customer, detection.merchant) not in pairs and before > MERCHANT_TRANSACTIONS
 
 
+@pytest.mark.slow
 def test_a_pair_that_the_chunk_did_not_touch_is_detected_once(landed: Site, done: Site, tmp_path: Path) -> None:
     """A pair that fulfils PatId1 since the cut-off moved is detected once, wherever a run is killed after it.
 

@@ -5,8 +5,9 @@
 
 A point is `role.operation.step#nth`, such as `detections.put.link#2`: the step `before` and `after` an operation
 of a store or of the state, and every step within it that changes something, each just before it is done: file
-operations below the pipeline's folder, locks, flushes, and SQL statements that are not queries. Nothing in the
-product knows of points, and none is listed here: what writes has them, also what is added later.
+operations below the pipeline's folder, writes of half an object, locks, flushes, and SQL statements that are not
+queries. Nothing in the product knows of points, and none is listed here: what writes has them, also what is added
+later.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
+from io import FileIO
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -37,6 +39,7 @@ from tillwatch.config import Settings, load
 from tillwatch.detect import loop
 from tillwatch.pipeline import Pipeline
 from tillwatch.state.base import ChunkRecord, FileRecord, State
+from tillwatch.stores import local
 from tillwatch.stores.base import Store
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -75,6 +78,7 @@ class Points:
 
         os.fsync = fsync  # type: ignore[assignment]
         sqlite3.connect = traced  # type: ignore[assignment]
+        local.FileIO = _in_halves(self)  # type: ignore[attr-defined]
 
     @contextmanager
     def within(self, operation: str) -> Iterator[None]:
@@ -115,6 +119,21 @@ class Points:
     def _stated(self, sql: str) -> None:
         if (step := statement_name(sql)) is not None:
             self.reach(step)
+
+
+def _in_halves(points: Points) -> type[FileIO]:
+    """A file whose first write takes half of what it is given, so that a point has nothing and one half written."""
+
+    class Halves(FileIO):
+        _begun = False
+
+        def write(self, data: Any, /) -> int:
+            points.reach("write")
+            half = len(data) if self._begun else (len(data) + 1) // 2
+            self._begun = True
+            return super().write(memoryview(data)[:half])
+
+    return Halves
 
 
 def statement_name(sql: str) -> str | None:
