@@ -19,7 +19,7 @@ from tillwatch.engine.table import SUM_LIMIT
 from tillwatch.errors import ConfigError, SourceError
 from tillwatch.ingest import IngestSettings
 from tillwatch.ingest.formats import pieces_of
-from tillwatch.ingest.readers.tidy import clean_header
+from tillwatch.ingest.readers.tidy import examine
 from tillwatch.model import MALFORMED, PROBLEM, SOURCE_ROW, Position
 from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
@@ -69,13 +69,11 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
     that is no number.
     """
     try:
-        table = _table(source)
+        table, digest = _table(source)
         _check_columns(source, table.collect_schema().names())
         rows = _parsed(source, table, digits, _as_it_is(source)).collect()
         if rows["wrong"].sum():  # cleaning every value costs more than all the rest, and is seldom needed
             rows = _parsed(source, table, digits, _cleaned(source)).collect()
-        with source.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, PolarsError) as error:
         text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise SourceError(f"lookup {source.name}: cannot read {source.path}: {text}") from None
@@ -84,17 +82,25 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
     return LookupData(source.spec, _finished(source, rows, digits), digest)
 
 
-def _table(source: LookupSource) -> pl.LazyFrame:
-    """The file's columns as they came; header names are cleaned as a source's are."""
+def _table(source: LookupSource) -> tuple[pl.LazyFrame, str]:
+    """The file's columns as they came, header names cleaned as a source's are; and the SHA-256 of its bytes."""
     name = source.path.name.lower()
     if not source.path.is_file():
         raise SourceError(f"lookup {source.name}: there is no file {source.path}")
+    if name.endswith((".csv", ".tsv", ".txt")):
+        delimiter = "\t" if name.endswith(".tsv") else ","
+        seen = examine(source.path, delimiter)
+        if seen.names:
+            table = pl.scan_csv(
+                source.path, infer_schema=False, separator=delimiter, new_columns=seen.names, glob=False
+            )
+            return table, seen.digest
+        return _read_carefully(source).lazy(), seen.digest
+    with source.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if name.endswith(".parquet"):
-        return pl.scan_parquet(source.path, glob=False)
-    delimiter = "\t" if name.endswith(".tsv") else ","
-    if name.endswith((".csv", ".tsv", ".txt")) and (header := clean_header(source.path, delimiter)):
-        return pl.scan_csv(source.path, infer_schema=False, separator=delimiter, new_columns=header, glob=False)
-    return _read_carefully(source).lazy()
+        return pl.scan_parquet(source.path, glob=False), digest
+    return _read_carefully(source).lazy(), digest
 
 
 def _read_carefully(source: LookupSource) -> pl.DataFrame:

@@ -84,7 +84,8 @@ class Dictionary:
         new, first = np.unique(raw[unknown], return_index=True)
         grown = np.full(int(new[-1]) + 1, EMPTY, np.int64)
         grown[:known] = self._cleaned
-        grown[new] = self.codes(self._cleaner(t) for t in texts.gather(unknown[first]).to_list())
+        # A list: from an array Polars would import numpy.ma first, which takes longer than all the rest.
+        grown[new] = self.codes(self._cleaner(t) for t in texts.gather(unknown[first].tolist()).to_list())
         self._cleaned = grown
 
     def code(self, value: str) -> int:
@@ -98,6 +99,13 @@ class Dictionary:
     def codes(self, values: Iterable[str]) -> list[int]:
         """The codes of cleaned texts."""
         return [self.code(v) for v in values]
+
+    def distinct_codes(self, texts: pl.Series) -> Ints:
+        """The codes of cleaned texts without nulls, each distinct one looked up once."""
+        distinct = texts.unique(maintain_order=True)
+        places = texts.cast(pl.Enum(distinct)).to_physical().to_numpy()
+        codes: Ints = np.array(self.codes(distinct.to_list()), np.int64)[places]
+        return codes
 
     def texts(self, codes: Ints) -> list[str]:
         """The cleaned texts of codes."""

@@ -122,7 +122,12 @@ class Fold:
 
     def take_dirty(self) -> dict[Grain, Ints]:
         """The slots touched since this was last asked, by grain."""
-        dirty = {g: np.unique(np.concatenate(s)) if s else np.zeros(0, np.int64) for g, s in self._dirty.items()}
+        dirty = {}
+        for g, s in self._dirty.items():
+            mark = np.zeros(self.tables[g].size, np.bool_)
+            for slots in s:
+                mark[slots] = True
+            dirty[g] = np.flatnonzero(mark)
         self._dirty = {g: [] for g in self._dirty}
         return dirty
 

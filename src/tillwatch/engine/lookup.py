@@ -35,7 +35,7 @@ class LookupIndex:
 
     def __init__(self, data: LookupData, dictionaries: Mapping[str, Dictionary]) -> None:
         self.spec = data.spec
-        codes = {k: np.array(dictionaries[k].codes(data.frame[k].to_list()), np.int64) for k in data.spec.grain}
+        codes = {k: dictionaries[k].distinct_codes(data.frame[k]) for k in data.spec.grain}
         self._slots = KeySlots(data.spec.grain, data.frame.height)
         slots = self._slots.add(codes, data.frame.height)
         size = self._slots.size

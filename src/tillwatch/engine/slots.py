@@ -52,9 +52,12 @@ class HashSlots:
 
     def find(self, keys: Ints) -> Ints:
         """The slot of each key, -1 for keys never added."""
-        found = np.full(len(keys), -1, np.int64)
         place = self._hash(keys)
-        todo = np.arange(len(keys))
+        held = self._keys[place]
+        hit = held == keys
+        found = np.where(hit, self._slots[place], -1)
+        todo = np.flatnonzero(~hit & (held != _FREE))
+        place[todo] = (place[todo] + 1) & (len(self._keys) - 1)
         while len(todo):
             held = self._keys[place[todo]]
             hit = held == keys[todo]

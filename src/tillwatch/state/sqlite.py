@@ -152,10 +152,10 @@ class SqliteState:
         return seq + len(rows)
 
     def _put_turns(self, commit: Commit) -> None:
-        for turn in commit.turns:
-            key = _key_text(turn.key)
-            self._db.execute(_SQL["put_turn"], (turn.chunk, int(turn.holds), turn.pattern, key))
-            self._db.execute(_SQL["set_holds"], (int(turn.holds), turn.pattern, key))
+        keyed = [(t, _key_text(t.key)) for t in commit.turns]
+        self._db.executemany(_SQL["put_turn"], [(t.chunk, int(t.holds), t.pattern, k) for t, k in keyed])
+        last = {(t.pattern, k): int(t.holds) for t, k in keyed}
+        self._db.executemany(_SQL["set_holds"], [(h, *pk) for pk, h in last.items()])
 
     def plan_rest(self, rows_per_file: int) -> None:
         with self._transaction():
