@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tillwatch.clock import Clock
 from tillwatch.detect import quarantine, snapshot
 from tillwatch.detect.recovery import recover
+from tillwatch.detect.saving import Saving
 from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.engine.lookup import LookupData
@@ -24,8 +25,6 @@ from tillwatch.stores.base import Store, put_same
 
 BATCH_CHUNKS = 24
 BATCH_ROWS = 240_000
-SAVE_SECONDS = 1.0
-SAVE_CHUNKS = 128
 POLL_SECONDS = 0.25
 
 
@@ -86,7 +85,7 @@ class Detect:
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._next = self._saved = 0
-        self._saved_at = clock.monotonic()
+        self._saving = Saving(clock.monotonic())
         self._lingering_since: float | None = None
         self._rows_per_chunk = BATCH_ROWS
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="tillwatch-read")
@@ -129,7 +128,8 @@ class Detect:
         if commit.detections:
             self._publish()
             self._note_lingering(len(commit.detections))
-        if self._next - self._saved >= SAVE_CHUNKS:
+        self._saving.worked(self._clock.monotonic())
+        if self._saving.due(self._next - self._saved, self._fold.touched, self._clock.monotonic()):
             self._save()
         self._on_progress(_progress(commit))
         return True
@@ -195,7 +195,7 @@ class Detect:
             if left <= 0:
                 self._publish_rest()
                 self._lingering_since = None
-        if self._next > self._saved and now - self._saved_at >= SAVE_SECONDS:
+        if self._next > self._saved and self._saving.fits(self._fold.touched, now):
             self._save()
         return min(max(left, 0.0), POLL_SECONDS)
 
@@ -215,9 +215,11 @@ class Detect:
 
     def _save(self) -> None:
         """Brings the tables of the state up to the cursor."""
+        began, touched = self._clock.monotonic(), self._fold.touched
         rows = snapshot.dump(self._fold, self._fold.take_dirty())
         self._retry(lambda: self._state.save_tables(rows, self._next))
-        self._saved, self._saved_at = self._next, self._clock.monotonic()
+        self._saved = self._next
+        self._saving.done(touched, began, self._clock.monotonic())
 
     def _check_gap(self) -> None:
         later = next(iter(self._landing.numbers(self._next)), None)

@@ -77,7 +77,11 @@ class Decoder:
     def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         """Decodes frames in one go, for speed; each is judged on its own."""
         same = len({tuple(f.schema.items()) for f in frames}) == 1
-        frame = self._select(pl.concat(frames, rechunk=True)) if same else pl.concat([self._select(f) for f in frames], rechunk=True)
+        frame = (
+            self._select(pl.concat(frames, rechunk=True))
+            if same
+            else pl.concat([self._select(f) for f in frames], rechunk=True)
+        )
         # One select, so that Polars works on the columns in parallel.
         raw = frame.select(*(d.raw_codes(c) for c, d in self.dictionaries.items()), self._scaled(pl.col("amount")))
         codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in self.dictionaries.items()}
@@ -89,6 +93,12 @@ class Decoder:
         if not self.negative:
             valid &= ~self._below_zero(frame["amount"], amount)
         return self._split(frames, frame, Rows(codes, amount), valid)
+
+    def _joined(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """The mapped columns of all frames; of frames that are alike, selected once."""
+        if all(f.schema == frames[0].schema for f in frames):
+            return self._select(pl.concat(frames, rechunk=True))
+        return pl.concat([self._select(f) for f in frames], rechunk=True)
 
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The mapped columns by their logical names, as text, absent ones empty."""

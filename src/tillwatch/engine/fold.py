@@ -120,14 +120,14 @@ class Fold:
             [dict(zip(grain, key, strict=True)) for key in zip(*columns, strict=True)] if grain else [{}] * len(slots)
         )
 
+    @property
+    def touched(self) -> int:
+        """At most so many rows were touched since `take_dirty` was last asked."""
+        return sum(min(sum(map(len, slots)), self.tables[g].size) for g, slots in self._dirty.items())
+
     def take_dirty(self) -> dict[Grain, Ints]:
         """The slots touched since this was last asked, by grain."""
-        dirty = {}
-        for g, s in self._dirty.items():
-            mark = np.zeros(self.tables[g].size, np.bool_)
-            for slots in s:
-                mark[slots] = True
-            dirty[g] = np.flatnonzero(mark)
+        dirty = {g: _distinct(slots, self.tables[g].size) for g, slots in self._dirty.items()}
         self._dirty = {g: [] for g in self._dirty}
         return dirty
 
@@ -151,3 +151,11 @@ class Fold:
         judge.room(int(slots.max()) + 1)
         judge.detected[slots] = True
         judge.holding[slots] = np.array(holds, np.bool_)
+
+
+def _distinct(slots: Sequence[Ints], size: int) -> Ints:
+    """The distinct ones of slots below `size`, in order: marking them costs less than sorting."""
+    marked = np.zeros(size, np.bool_)
+    for some in slots:
+        marked[some] = True
+    return np.flatnonzero(marked)

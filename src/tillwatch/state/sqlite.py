@@ -30,6 +30,9 @@ from tillwatch.state.tables import TableShape, create_sql, select_sql, upsert_sq
 
 SCHEMA_VERSION = "1"
 BUSY_MS = 30_000
+WAL_PAGES = 4_000
+"""Pages of 4 KiB in the log before they are copied into the file: so many that only saving the tables comes to it."""
+
 _SQL = named(read_sql("queries.sql"))
 
 
@@ -306,6 +309,7 @@ def _connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
             path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     except (OSError, sqlite3.Error) as error:
         raise StateError(_explain(f"sqlite:///{path}", error)) from None
     return db

@@ -36,7 +36,7 @@ from typing import Any, Literal, cast
 
 from tillwatch.audit import audit
 from tillwatch.config import Settings, load
-from tillwatch.detect import loop
+from tillwatch.detect import loop, saving
 from tillwatch.pipeline import Pipeline
 from tillwatch.state.base import ChunkRecord, FileRecord, State
 from tillwatch.stores import local
@@ -195,7 +195,7 @@ class MarkedPipeline(Pipeline):
 def main(arguments: Sequence[str]) -> None:
     """Works as the arguments say, one after the other. Exits as any Python program does."""
     options = _options(arguments)
-    loop.BATCH_CHUNKS, loop.SAVE_CHUNKS = options.batch_chunks, options.save_chunks
+    loop.BATCH_CHUNKS, saving.CHUNKS, saving.PAUSE = options.batch_chunks, options.save_chunks, 0
     points = Points(options.config.parent, options.kill_at, options.record)
     pipeline = MarkedPipeline(load(options.config, options.set), points)
     stop = threading.Event()
@@ -212,7 +212,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kill-at", metavar="POINT", help="die by SIGKILL there")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write down every point that is passed")
     parser.add_argument("--batch-chunks", type=int, default=loop.BATCH_CHUNKS, help="chunks per commit, at most")
-    parser.add_argument("--save-chunks", type=int, default=loop.SAVE_CHUNKS, help="chunks until tables are saved")
+    parser.add_argument("--save-chunks", type=int, default=saving.CHUNKS, help="chunks until tables are saved")
     parser.add_argument("--endless", action="store_true", help="work until SIGTERM")
     parser.add_argument("work", nargs="+", choices=("ingest", "detect", "run"))
     return parser.parse_args(arguments)
