@@ -4,18 +4,21 @@ state is what a fresh fold of the log gives."""
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tillwatch.detect import quarantine, snapshot
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
-from tillwatch.errors import LogError, StoreError
+from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
-from tillwatch.pipeline import Pipeline
+from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
 from tillwatch.publish.files import render
-from tillwatch.state.base import ChunkRecord, Cursor, State, StoredDetection, TableRows
+from tillwatch.retry import Retry
+from tillwatch.state.base import ChunkRecord, Cursor, FilePlan, StoredDetection, TableRows
+from tillwatch.stores.base import Store
 
 BATCH_CHUNKS = 24
 
@@ -49,27 +52,64 @@ class Findings:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def audit(pipeline: Pipeline, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Check]:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What the state says at one moment. `tables` are those of running values, by name."""
+
+    cursor: Cursor
+    started_at: str
+    stored: Sequence[StoredDetection]
+    turns: Sequence[tuple[int, int, bool]]
+    chunks: Mapping[int, ChunkRecord]
+    quarantined: Mapping[str, int]
+    plans: Sequence[FilePlan]
+    tables: Mapping[str, TableRows]
+
+
+def audit(
+    pipeline: Pipeline,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> Iterator[Check]:
     """Proves a pipeline from its files, check by check. `on_progress` hears chunks read and chunks in all.
 
-    It may run beside X and Y: it looks at one snapshot of the state. Raises StateError when there is none.
+    It may run beside X and Y: it looks at one snapshot of the state. What a store or a database refuses for now is
+    tried again for some seconds, and `on_notice` hears of it. Raises StateError when there is no state, StoreError
+    when a place cannot be read.
     """
+    retry = Retry(pipeline.clock, threading.Event(), on_notice, PATIENCE_ONCE)
+    retry(lambda: pipeline.setup)
+    kept = retry(lambda: _kept(pipeline))
+    numbers = retry(lambda: list(pipeline.landing.numbers()))
+    yield _numbers(numbers, kept.cursor)
+    found = _Reading(pipeline, kept, retry, on_progress).findings(numbers)
+    yield Check("digests", f"{len(numbers)} chunks, {found.rows:,} rows, as their digests say", tuple(found.log))
+    text = f"{found.rows:,} landed = {found.counted:,} counted + {found.quarantined:,} quarantined"
+    yield Check("rows", text, tuple(found.accounts))
+    yield _sequence(kept.stored)
+    yield _files(pipeline, kept, retry)
+    problems = tuple(_fresh(found, kept.stored) or _lives(found, kept.stored, kept.turns))
+    text = f"{len(kept.stored)} equal a fresh fold of the log, evidence and later turns included"
+    yield Check("detections", text, problems)
+    yield Check("state", f"tables equal a fresh fold of chunks 0 to {kept.cursor.tables - 1}", tuple(found.tables))
+
+
+def _kept(pipeline: Pipeline) -> _Kept:
+    """Read as a whole, so that it is of one moment also when the connection was lost and it is read again."""
     with pipeline.opened(readonly=True) as state, state.snapshot():
         state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
-        cursor, stored = state.cursor(), list(state.detections())
-        numbers = list(pipeline.landing.numbers())
-        yield _numbers(numbers, cursor)
-        found = _Reading(pipeline, state, cursor, on_progress).findings(numbers)
-        yield Check("digests", f"{len(numbers)} chunks, {found.rows:,} rows, as their digests say", tuple(found.log))
-        text = f"{found.rows:,} landed = {found.counted:,} counted + {found.quarantined:,} quarantined"
-        yield Check("rows", text, tuple(found.accounts))
-        yield _sequence(stored)
-        yield _files(pipeline, state, stored)
-        problems = tuple(_fresh(found, stored) or _lives(found, stored, state.turns(cursor.chunk)))
-        yield Check(
-            "detections", f"{len(stored)} equal a fresh fold of the log, evidence and later turns included", problems
+        cursor = state.cursor()
+        shapes = snapshot.shapes(pipeline.setup.program) if cursor.chunk else ()
+        return _Kept(
+            cursor,
+            state.started_at() or "",
+            list(state.detections()),
+            state.turns(cursor.chunk),
+            {c.number: c for c in state.chunks()},
+            state.quarantined(),
+            state.files_planned(),
+            {shape.name: state.load_table(shape) for shape in shapes},
         )
-        yield Check("state", f"tables equal a fresh fold of chunks 0 to {cursor.tables - 1}", tuple(found.tables))
 
 
 def _numbers(numbers: Sequence[int], cursor: Cursor) -> Check:
@@ -81,15 +121,12 @@ def _numbers(numbers: Sequence[int], cursor: Cursor) -> Check:
 class _Reading:
     """One pass over the log: digests, rows, and the fold."""
 
-    def __init__(
-        self, pipeline: Pipeline, state: State, cursor: Cursor, on_progress: Callable[[int, int], None] | None
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, kept: _Kept, retry: Retry, on_progress: Callable[[int, int], None]) -> None:
         setup = pipeline.setup
-        self._pipeline, self._state, self._cursor = pipeline, state, cursor
-        self._progress = on_progress or (lambda done, total: None)
+        self._pipeline, self._kept, self._cursor = pipeline, kept, kept.cursor
+        self._retry, self._progress = retry, on_progress
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
-        self._ledger = {c.number: c for c in state.chunks()}
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()
@@ -114,12 +151,12 @@ class _Reading:
 
     def _read(self, number: int) -> Chunk | None:
         try:
-            chunk = self._pipeline.landing.read(number)
-        except (LogError, StoreError) as error:
+            chunk = self._retry(lambda: self._pipeline.landing.read(number))
+        except LogError as error:
             self._found.log.append(str(error))
             self._before = None
             return None
-        self._found.log += _wrong_info(chunk, self._before, self._ledger.get(number))
+        self._found.log += _wrong_info(chunk, self._before, self._kept.chunks.get(number))
         self._before = chunk.info
         if number >= self._cursor.chunk:
             return None
@@ -142,7 +179,7 @@ class _Reading:
             self._found.reasons.update(quarantine.by_code(rows.rejects))
 
     def _account(self, number: int, rows: int, counted: int, wrong: int) -> None:
-        record = self._ledger.get(number)
+        record = self._kept.chunks.get(number)
         noted = (record.rows, record.counted, record.quarantined) if record else None
         if noted != (rows, counted, wrong):
             self._found.accounts.append(
@@ -151,30 +188,29 @@ class _Reading:
 
     def _set_aside(self, number: int, expected: bytes) -> None:
         name = quarantine.name(number)
-        if not self._quarantine.has(name):
+        if not self._retry(lambda: self._quarantine.has(name)):
             self._found.accounts.append(f"the quarantine has no {name} for the rejected rows of chunk {number}")
-        elif self._quarantine.get(name) != expected:
+        elif self._retry(lambda: self._quarantine.get(name)) != expected:
             self._found.accounts.append(f"the quarantine's {name} is not what chunk {number} gives")
 
     def _compare_reasons(self) -> None:
-        noted = self._state.quarantined()
+        noted = self._kept.quarantined
         if noted != dict(self._found.reasons):
             self._found.accounts.append(f"quarantined by reason {dict(self._found.reasons)}, the state says {noted}")
 
     def _extra_in_quarantine(self) -> None:
         """Files for processed chunks of which no row was rejected."""
-        rejected = {quarantine.name(c.number) for c in self._ledger.values() if c.quarantined}
+        rejected = {quarantine.name(c.number) for c in self._kept.chunks.values() if c.quarantined}
         end = quarantine.name(self._cursor.chunk)
-        extra = [n for n in self._quarantine.list() if n < end and n not in rejected]
+        there = self._retry(lambda: list(self._quarantine.list()))
+        extra = [n for n in there if n < end and n not in rejected]
         self._found.accounts += [f"the quarantine has {name}, and no row of that chunk was rejected" for name in extra]
 
     def _compare_tables(self, reached: int) -> None:
         if reached != self._cursor.tables or self._cursor.chunk == 0:
             return
-        for shape in snapshot.shapes(self._pipeline.setup.program):
-            kept = self._state.load_table(shape)
-            fresh = snapshot.whole_table(self._fold, shape.name)
-            self._found.tables += _different(kept, fresh)
+        for name, kept in self._kept.tables.items():
+            self._found.tables += _different(kept, snapshot.whole_table(self._fold, name))
 
 
 def _wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | None) -> list[str]:
@@ -200,30 +236,43 @@ def _sequence(stored: Sequence[StoredDetection]) -> Check:
     return Check("seq", f"1 to {len(stored)} without a gap, each (pattern, key) once", tuple(problems))
 
 
-def _files(pipeline: Pipeline, state: State, stored: Sequence[StoredDetection]) -> Check:
+def _files(pipeline: Pipeline, kept: _Kept, retry: Retry) -> Check:
     """Every detection in exactly one file, whole, and no file that nobody planned."""
-    store, plans = pipeline.store(pipeline.settings.detections.uri), state.files_planned()
+    store = pipeline.store(pipeline.settings.detections.uri)
     problems, covered = [], 0
-    for plan in plans:
+    for plan in kept.plans:
         if plan.first != covered + 1:
             problems.append(f"{plan.name} begins at seq {plan.first}, expected {covered + 1}")
         covered = plan.last
-        if store.has(plan.name):
-            if store.get(plan.name) != render(state.started_at() or "", stored[plan.first - 1 : plan.last]):
-                problems.append(
-                    f"{plan.name} does not hold detections {plan.first} to {plan.last} as the state has them"
-                )
-        elif plan.published_at:
-            problems.append(f"{plan.name} was published at {plan.published_at} and is not there")
-    planned = {p.name for p in plans}
-    extra = [n for n in store.list() if n not in planned]
-    if state.at_work("detect"):  # it may have published more since the snapshot
-        extra = [n for n in extra if not n.startswith("detections-") or n < f"detections-{covered:012d}"]
-    problems += [f"{n} is in no plan" for n in extra]
-    waiting = len(stored) - sum(p.last - p.first + 1 for p in plans if p.published_at)
-    return Check(
-        "files", f"{len(plans)} files, every detection in exactly one; {waiting} still to be published", tuple(problems)
-    )
+        problems += retry(lambda p=plan: _wrong_file(store, p, kept))  # type: ignore[misc]
+    problems += [f"{n} is in no plan" for n in _unplanned_files(pipeline, store, kept, retry)]
+    waiting = len(kept.stored) - sum(p.last - p.first + 1 for p in kept.plans if p.published_at)
+    rest = f"{waiting} still to be published"
+    if pipeline.settings.detections.format == "none":
+        rest = f"they go to {', '.join(pipeline.settings.outputs)}, and none is published here"
+    return Check("files", f"{len(kept.plans)} files, every detection in exactly one; {rest}", tuple(problems))
+
+
+def _wrong_file(store: Store, plan: FilePlan, kept: _Kept) -> list[str]:
+    if store.has(plan.name):
+        if store.get(plan.name) != render(kept.started_at, kept.stored[plan.first - 1 : plan.last]):
+            return [f"{plan.name} does not hold detections {plan.first} to {plan.last} as the state has them"]
+    elif plan.published_at:
+        return [f"{plan.name} was published at {plan.published_at} and is not there"]
+    return []
+
+
+def _unplanned_files(pipeline: Pipeline, store: Store, kept: _Kept, retry: Retry) -> list[str]:
+    planned = {plan.name for plan in kept.plans}
+    extra = [n for n in retry(lambda: list(store.list())) if n not in planned]
+    if extra:  # detect may have published them since the snapshot; then it has planned them before
+        planned = {plan.name for plan in retry(lambda: _plans_now(pipeline))}
+    return [n for n in extra if n not in planned]
+
+
+def _plans_now(pipeline: Pipeline) -> list[FilePlan]:
+    with pipeline.opened(readonly=True) as state:
+        return state.files_planned()
 
 
 def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> list[str]:

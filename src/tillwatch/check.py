@@ -11,8 +11,8 @@ from pathlib import Path
 from tillwatch.compose import Composed
 from tillwatch.config import Settings, masked
 from tillwatch.errors import TillwatchError
-from tillwatch.ingest import look
-from tillwatch.ingest.formats import pieces_of
+from tillwatch.ingest import IngestSettings, look
+from tillwatch.ingest.formats import is_whole, pieces_of
 from tillwatch.lookups import read_lookup
 from tillwatch.model import Position
 from tillwatch.patterns.expression import (
@@ -27,6 +27,8 @@ from tillwatch.patterns.expression import (
 from tillwatch.patterns.program import Plan
 from tillwatch.patterns.shown import show
 from tillwatch.pipeline import Pipeline
+from tillwatch.sources import Source, open_source
+from tillwatch.sources.base import Found, Remote, at_once
 
 FILES_LOOKED_INTO = 20
 
@@ -65,7 +67,8 @@ def plan(composed: Composed) -> Iterator[str]:
     yield f"amounts     {amounts.digits} fraction digits, {'also' if amounts.negative else 'not'} negative"
     for lookup in composed.lookups:
         on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
-        yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {lookup.path}, joined on {on}"
+        place = lookup.uri or lookup.path
+        yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
     yield f"landing     {masked(settings.landing.uri)}, {settings.landing.format}"
     yield f"quarantine  {masked(settings.quarantine)}"
     yield f"state       {masked(settings.state)}"
@@ -117,18 +120,27 @@ def _value(tree: Expr) -> str:
 def _source_problems(pipeline: Pipeline) -> Iterator[str]:
     """A source that is not there, and files whose heads are not what is expected."""
     settings = replace(pipeline.ingest_settings(), rows=1)
+    with closing(open_source(settings.root)) as source:
+        try:
+            seen = look(source, settings.format)
+        except TillwatchError as error:
+            yield f"source: {error}"
+            return
+        yield from (f"source: {i.name} {i.reason}" for i in seen.ignored if i.problem)
+        for found in seen.files[:FILES_LOOKED_INTO]:
+            yield from _file_problems(source, found, settings)
+
+
+def _file_problems(source: Source, found: Found, settings: IngestSettings) -> Iterator[str]:
+    """What the head of a file shows; one that must be fetched whole to see its head is left for the run."""
     try:
-        seen = look(settings)
+        file = source.file(found, at_once)
+        if isinstance(file, Remote) and is_whole(found.name, settings.format):
+            return
+        with closing(pieces_of(file, found.name, settings, Position())) as pieces:
+            next(pieces, None)
     except TillwatchError as error:
-        yield f"source: {error}"
-        return
-    yield from (f"source: {i.name} {i.reason}" for i in seen.ignored if i.problem)
-    for found in seen.files[:FILES_LOOKED_INTO]:
-        with closing(pieces_of(found.path, found.name, settings, Position())) as pieces:
-            try:
-                next(pieces, None)
-            except TillwatchError as error:
-                yield f"source: {found.name} {error}"
+        yield f"source: {found.name} {error}"
 
 
 def _lookup_problems(composed: Composed) -> Iterator[str]:

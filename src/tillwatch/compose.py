@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tillwatch.clock import SystemClock
 from tillwatch.config import Settings
 from tillwatch.detect.loop import Setup
+from tillwatch.engine.decode import Decoder
 from tillwatch.engine.lookup import LookupData
-from tillwatch.errors import ConfigError, PatternError, StoreError
+from tillwatch.errors import ConfigError, PatternError, SourceError, StoreError
+from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns
 from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.shown import show
+from tillwatch.publish.outputs import open_output
+from tillwatch.report.reports import Reporter
+from tillwatch.sources import open_source
+from tillwatch.state.base import State
 from tillwatch.stores import open_store
 
 ALWAYS = ("customer", "merchant", "amount")
@@ -40,6 +47,7 @@ class Composed:
 def compose(settings: Settings) -> Composed:
     """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
     _check_places(settings)
+    _check_outputs(settings)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
     patterns = load_patterns(settings.patterns)
     features = declared_features(settings.features, settings.where("features"))
@@ -63,12 +71,12 @@ def compose(settings: Settings) -> Composed:
 
 def _check_places(settings: Settings) -> None:
     """Places that this version cannot reach are told before anything runs."""
-    if "://" in settings.source.uri:
-        raise ConfigError(f"{settings.where('source', 'uri')}: sources are local files and folders in this version")
+    _check_source(settings.source.uri, settings.where("source", "uri"))
     for path, uri in (
         (("landing", "uri"), settings.landing.uri),
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
+        *([(("reports",), settings.reports)] if settings.reports else []),
     ):
         try:
             open_store(uri)
@@ -76,14 +84,34 @@ def _check_places(settings: Settings) -> None:
             raise ConfigError(f"{settings.where(*path)}: {error}") from None
 
 
+def _check_outputs(settings: Settings) -> None:
+    """What a further output needs is told before anything runs, and that there is any output at all."""
+    if settings.detections.format == "none" and not settings.outputs:
+        where = settings.where("detections", "format")
+        raise ConfigError(f"{where}: none, and there are no outputs: detections would go nowhere")
+    for name, output in settings.outputs.items():
+        try:
+            open_output(output, open_store, SystemClock())
+        except (ConfigError, StoreError) as error:
+            raise ConfigError(f"{settings.where('outputs', name)}: {error}") from None
+
+
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
-    if "://" in lookup.uri:
-        raise ConfigError(f"{settings.where('lookups', name)}: lookups are read from local files in this version")
+    uri = lookup.uri if "://" in lookup.uri else None
+    if uri:
+        _check_source(uri, settings.where("lookups", name))
     try:
-        return lookup_source(name, Path(lookup.uri), lookup.on, lookup.value)
+        return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value), uri=uri)
     except ConfigError as error:
         raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
+
+
+def _check_source(uri: str, where: str) -> None:
+    try:
+        open_source(uri).close()
+    except (ConfigError, SourceError, StoreError) as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _check_mapped(program: Program, mapped: Mapping[str, str], settings: Settings) -> None:
@@ -129,3 +157,11 @@ def setup(composed: Composed) -> Setup:
         settings.detections.rows,
         settings.detections.linger,
     )
+
+
+def reporter(composed: Composed, landing: Landing, state: State) -> Reporter:
+    """What makes quality reports of this pipeline."""
+    settings = composed.settings
+    digits, negative = settings.amounts.digits, settings.amounts.negative
+    decoder = Decoder(composed.columns, digits, negative, composed.optional)
+    return Reporter(landing, decoder, settings.columns.time, state)

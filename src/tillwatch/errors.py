@@ -5,16 +5,19 @@ TillwatchError
 │   └── PatternError   a pattern or feature is wrong                      exit code 2
 └── RunError           the run failed                                     exit code 1
     ├── SourceError    a source or a lookup cannot be read as it is
-    │   └── FilesSetAside   all else is done, but some source files were not read, or not to their end
+    │   ├── FilesSetAside   all else is done, but some source files were not read, or not to their end
+    │   └── SourceUnavailable   a source cannot be reached for now
     ├── StoreError     a store did not do what was asked
     │   ├── ObjectExists    put-if-absent found the name taken
     │   ├── ObjectMissing   no object of that name
     │   └── ObjectConflict  the name is taken by other content
     ├── LogError       the landing zone is not a whole log: a gap, a wrong digest, other content
     ├── StateError     the state store is not usable
+    │   ├── StateMissing    there is no state yet: nothing has been run
     │   └── StateConflict   it was made by another configuration, or moved on by another process
     ├── LeaseHeld      another instance of the same mechanism is at work
-    └── PublishError   a detection file exists with other content
+    └── PublishError   a detection file exists with other content, or an output refuses detections
+        └── OutputUnavailable   an output does not take detections for now
 """
 
 from __future__ import annotations
@@ -48,6 +51,14 @@ class FilesSetAside(SourceError):
     """All else is done, but some source files were not read, or not to their end."""
 
 
+class SourceUnavailable(SourceError):
+    """A source cannot be reached for now, or asks to be left alone for `after` seconds."""
+
+    def __init__(self, text: str, after: float = 0.0) -> None:
+        super().__init__(text)
+        self.after = after
+
+
 class StoreError(RunError):
     """A store did not do what was asked."""
 
@@ -72,6 +83,10 @@ class StateError(RunError):
     """The state store is not usable."""
 
 
+class StateMissing(StateError):
+    """There is no state yet: nothing has been run with this configuration."""
+
+
 class StateConflict(StateError):
     """The state was made by another configuration, or moved on by another process."""
 
@@ -81,4 +96,12 @@ class LeaseHeld(RunError):
 
 
 class PublishError(RunError):
-    """A detection file exists already with other content."""
+    """A detection file exists already with other content, or an output refuses detections."""
+
+
+class OutputUnavailable(PublishError):
+    """An output does not take detections for now; it asked to be left alone for `after` seconds."""
+
+    def __init__(self, text: str, after: float = 0.0) -> None:
+        super().__init__(text)
+        self.after = after

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 from polars.exceptions import PolarsError
 
+from tillwatch.clock import SystemClock
 from tillwatch.engine.decode import AMOUNT_PRECISION
 from tillwatch.engine.dictionary import cleaned
 from tillwatch.engine.lookup import LookupData
@@ -23,20 +25,30 @@ from tillwatch.ingest.readers.tidy import examine
 from tillwatch.model import MALFORMED, PROBLEM, SOURCE_ROW, Position
 from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
+from tillwatch.retry import Retry
+from tillwatch.sources import open_source
+from tillwatch.sources.spool import local_copy
 
 _VALUE = re.compile(r"\s*(avg|sum|min|max|count)\s*\(\s*(\*|\"[^\"]+\"|[\w ]+?)\s*\)\s*", re.IGNORECASE)
 _KINDS: Mapping[str, ValueKind] = {"avg": "float", "count": "int"}
 
+PATIENCE = 10.0
+"""Seconds for which a place elsewhere is asked again for a lookup that it refuses for now."""
+
 
 @dataclass(frozen=True, slots=True)
 class LookupSource:
-    """Where a lookup comes from: the file, its key columns by logical name, and the aggregate of its value."""
+    """Where a lookup comes from: the file, its key columns by logical name, and the aggregate of its value.
+
+    `uri` says where the file is if that is not `path`.
+    """
 
     name: str
     path: Path
     on: Mapping[str, str]
     function: str
     column: str
+    uri: str | None = None
 
     @property
     def spec(self) -> LookupSpec:
@@ -68,6 +80,17 @@ def read_lookup(source: LookupSource, digits: int) -> LookupData:
     Raises SourceError when the file cannot be read, lacks a column, has a row that does not fit its header, or a value
     that is no number.
     """
+    if source.uri is None:
+        return _read(source, digits)
+    patience = Retry(SystemClock(), threading.Event(), lambda text: None, PATIENCE)
+    with closing(open_source(source.uri)) as place, local_copy(place, patience) as path:
+        try:
+            return _read(replace(source, path=path), digits)
+        except SourceError as error:
+            raise SourceError(str(error).replace(str(path), source.uri)) from None
+
+
+def _read(source: LookupSource, digits: int) -> LookupData:
     try:
         table, digest = _table(source)
         _check_columns(source, table.collect_schema().names())

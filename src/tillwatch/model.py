@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -30,13 +30,21 @@ class SourceFile:
     """One source file as it was when it was taken.
 
     `number` counts files in the order they were taken, from 0; `name` is the path below the source
-    (forward slashes), `size` is in bytes, `modified` in nanoseconds since 1970.
+    (forward slashes), `size` is in bytes, `modified` in nanoseconds since 1970. `id` is what the place knows the file
+    by, empty where that is its name; `revision` is what the place calls this content, empty on a local disk.
     """
 
     number: int
     name: str
     size: int
     modified: int
+    id: str = ""
+    revision: str = ""
+
+    @property
+    def key(self) -> str:
+        """What makes it this file and no other, whatever its content: its id, or else its name."""
+        return self.id or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,9 @@ class ChunkInfo:
     """What a landed chunk says about itself.
 
     `first_row` is the source row number (from 1) of its first row; `position` is where the reader goes on
-    after it; `file_digest` is the SHA-256 of the whole source file, on the file's last chunk only;
-    `digest` is the SHA-256 of the landed chunk, empty before it is landed.
+    after it; `file_digest` is the SHA-256 of the whole source file, or the checksum of the place that has it, on the
+    file's last chunk only; `digest` is the SHA-256 of the landed chunk, empty before it is landed; `bytes` is the size
+    of its object, None where that is not known.
     """
 
     number: int
@@ -66,6 +75,7 @@ class ChunkInfo:
     position: Position
     file_digest: str | None = None
     digest: str = ""
+    bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

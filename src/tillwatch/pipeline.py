@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,19 +17,20 @@ from typing import Any
 import polars as pl
 
 from tillwatch.clock import Clock, SystemClock
-from tillwatch.compose import Composed, compose, setup
+from tillwatch.compose import Composed, compose, reporter, setup
 from tillwatch.config import Settings, load
 from tillwatch.detect.loop import Detect, Processed, Setup, Wake
 from tillwatch.errors import FilesSetAside
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Landing
+from tillwatch.publish.deliver import Delivery
+from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
 from tillwatch.state.base import State, StoredDetection
-from tillwatch.stores import open_store
-from tillwatch.stores.base import Store
+from tillwatch.stores import Store, check_creates, open_store
 
 PATIENCE_ONCE = 10.0
 """Seconds for which a run that works off what is there tries again what a store refuses."""
@@ -82,11 +83,19 @@ class Pipeline:
     @cached_property
     def landing(self) -> Landing:
         """The landing zone."""
-        return Landing(self.store(self.settings.landing.uri), self.settings.landing.format)
+        landing = self.settings.landing
+        return Landing(self.store(landing.uri), landing.format, landing.layout)
 
     def store(self, uri: str) -> Store:
         """The store at a configured place."""
         return open_store(uri)
+
+    def proved_store(self, uri: str, retry: Retry) -> Store:
+        """The store at a configured place, once it has shown that it creates objects only if absent."""
+        store = self.store(uri)
+        if store.remote:
+            retry(lambda: check_creates(store))
+        return store
 
     @cached_property
     def setup(self) -> Setup:
@@ -101,7 +110,8 @@ class Pipeline:
         stop = stop or threading.Event()
         hint, landed_all = threading.Event(), threading.Event()
 
-        landing = SharedLanding(self.store(self.settings.landing.uri), self.settings.landing.format, hint)
+        place = self.settings.landing
+        landing = SharedLanding(self.store(place.uri), place.format, place.layout, hint)
 
         def upstream() -> None:
             try:
@@ -118,7 +128,9 @@ class Pipeline:
         self._ingest(self.landing, stop or threading.Event(), observer, once=once)
 
     def _ingest(self, landing: Landing, stop: threading.Event, observer: Observer, *, once: bool) -> None:
+        retry = self._retry(stop, observer, once=once)
         with self.opened() as state, state.lease("ingest"):
+            self.proved_store(self.settings.landing.uri, retry)
             result = ingest(
                 self.ingest_settings(),
                 landing,
@@ -127,7 +139,7 @@ class Pipeline:
                 stop,
                 once,
                 lambda event: _pass_on(event, observer),
-                self._retry(stop, observer, once=once),
+                retry,
             )
         if once and result.problems:
             raise FilesSetAside("\n".join(result.problems))
@@ -135,21 +147,48 @@ class Pipeline:
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
         wake = Wake(stop or threading.Event())
-        with _watched(self.settings.landing.uri, wake):
+        with self._watched(wake):
             self._detect(self.landing, wake, once=once, observer=observer)
 
     def _detect(self, landing: Landing, wake: Wake, *, once: bool, observer: Observer) -> None:
+        retry = self._retry(wake.stop, observer, once=once)
         with self.opened() as state, state.lease("detect"):
-            Detect(
-                self.setup,
-                landing,
-                state,
-                self.store(self.settings.detections.uri),
-                self.store(self.settings.quarantine),
-                self.clock,
-                self._retry(wake.stop, observer, once=once),
-                observer,
-            ).run(wake, once=once)
+            state.claim_allowed(self.setup.fingerprint, self.setup.meaning)  # ids of what is delivered depend on it
+            first = state.cursor().chunk
+            with self._delivery(retry, once=once):
+                self._detector(landing, state, retry, observer).run(wake, once=once)
+                self._report(state, first, retry)
+
+    def _detector(self, landing: Landing, state: State, retry: Retry, observer: Observer) -> Detect:
+        settings = self.settings
+        files = settings.detections.format != "none"
+        return Detect(
+            self.setup,
+            landing,
+            state,
+            self.proved_store(settings.detections.uri, retry) if files else None,
+            self.proved_store(settings.quarantine, retry),
+            self.clock,
+            retry,
+            observer,
+        )
+
+    def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
+        """Delivers to the further outputs while it is open."""
+        outputs = {name: open_output(o, self.store, self.clock) for name, o in self.settings.outputs.items()}
+        return Delivery(outputs, self.opened, self.setup.fingerprint, retry, once=once)
+
+    def _report(self, state: State, first: int, retry: Retry) -> None:
+        """Writes the quality reports of a run that began at chunk `first`."""
+        if (place := self.settings.reports) is not None:
+            store = self.proved_store(place, retry)
+            retry(lambda: reporter(self.composed, self.landing, state).write(store, first))
+
+    def _watched(self, wake: Wake) -> AbstractContextManager[None]:
+        landing = self.settings.landing
+        if self.store(landing.uri).remote:
+            return nullcontext()
+        return _watched(landing.uri, wake, deep=landing.layout != "flat")
 
     def detections(self) -> pl.DataFrame:
         """All detections so far, in `seq` order, as a Polars DataFrame (Arrow: `.to_arrow()`, `.to_pandas()`).
@@ -165,7 +204,7 @@ class Pipeline:
         """What ingest works with."""
         source = self.settings.source
         return IngestSettings(
-            Path(source.uri),
+            source.uri,
             source.rows,
             source.every,
             source.format,
@@ -238,14 +277,14 @@ def _together(stop: threading.Event, *works: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _watched(uri: str, wake: Wake) -> Iterator[None]:
+def _watched(uri: str, wake: Wake, *, deep: bool) -> Iterator[None]:
     """File-system events in the landing zone as a hint that something has landed; polling is the truth."""
     from watchfiles import watch
 
     folder, over = Path(uri), threading.Event()
 
     def listen() -> None:
-        for _ in watch(folder, stop_event=over, debounce=5, step=5, rust_timeout=500, recursive=False):
+        for _ in watch(folder, stop_event=over, debounce=5, step=5, rust_timeout=500, recursive=deep):
             wake.hint.set()
 
     with suppress(OSError):  # a folder that cannot be made is reported by whoever needs it

@@ -9,13 +9,23 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tillwatch.clock import Clock
-from tillwatch.errors import ObjectConflict, ObjectExists, ObjectMissing, StateConflict, StateError, StoreError
+from tillwatch.errors import (
+    ObjectConflict,
+    ObjectExists,
+    ObjectMissing,
+    OutputUnavailable,
+    SourceUnavailable,
+    StateConflict,
+    StateError,
+    StateMissing,
+    StoreError,
+)
 
 T = TypeVar("T")
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 30.0
-_FINAL = (ObjectExists, ObjectMissing, ObjectConflict, StateConflict)
+_FINAL = (ObjectExists, ObjectMissing, ObjectConflict, StateConflict, StateMissing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,14 @@ class Retry:
         while True:
             try:
                 return action()
-            except (StoreError, StateError) as error:
+            except (StoreError, StateError, OutputUnavailable, SourceUnavailable) as error:
                 waited = self.clock.monotonic() - began
-                over = self.patience is not None and waited + delay > self.patience
+                asked = getattr(error, "after", 0.0)  # who refuses may say for how long
+                pause = max(delay, asked)
+                over = self.patience is not None and waited + pause > self.patience
                 if isinstance(error, _FINAL) or over or self.stop.is_set():
                     raise
-                self.report(f"{error} (trying again in {delay:.1f} s)")
-            if self.clock.wait(self.stop, delay * self.jitter.uniform(0.5, 1.0)):
+                self.report(f"{error} (trying again in {pause:.1f} s)")
+            if self.clock.wait(self.stop, max(delay * self.jitter.uniform(0.5, 1.0), asked)):
                 return action()
             delay = min(2 * delay, LONGEST_DELAY)

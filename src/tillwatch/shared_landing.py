@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from tillwatch.landing import Format, Landing
+from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import RESERVED, Chunk, ChunkInfo
 from tillwatch.stores.base import Store
 
@@ -21,8 +21,8 @@ class SharedLanding(Landing):
     values exactly as they were put: with another format nothing is kept.
     """
 
-    def __init__(self, store: Store, format: Format, hint: threading.Event) -> None:
-        super().__init__(store, format)
+    def __init__(self, store: Store, format: Format, layout: LayoutName, hint: threading.Event) -> None:
+        super().__init__(store, format, layout)
         self._hint = hint
         self._exact = format == "parquet"
         self._kept: dict[int, Chunk] = {}

@@ -30,7 +30,8 @@ from tillwatch.pipeline import Landed, Notice, Pipeline
 
 ROOT = click.Context(app, info_name="tillwatch")
 COMMANDS = app.list_commands(ROOT)
-CONFIGURED = ("run", "ingest", "detect", "check", "status", "detections", "audit")
+CONFIGURED = ("run", "ingest", "detect", "check", "status", "detections", "quality", "audit", "compact")
+ARGUMENTS = {"out", "shell", "action", "places"}
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -65,7 +66,10 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "detect",
         "status",
         "detections",
+        "quality",
         "audit",
+        "state",
+        "compact",
         "completion",
     ]
 
@@ -94,7 +98,7 @@ def test_examples_are_calls_that_are_understood(example: Example) -> None:
 
 def test_commands_on_a_pipeline_take_its_configuration() -> None:
     """All commands but those that make data and completion take -c and --set; the working ones take --once."""
-    assert {name for name in COMMANDS if {"-c", "--config", "--set"} <= options(name)} == set(CONFIGURED)
+    assert {name for name in COMMANDS if {"-c", "--config", "--set"} <= options(name)} == {*CONFIGURED, "state"}
     assert {name for name in COMMANDS if "--once" in options(name)} == {"run", "ingest", "detect"}
 
 
@@ -138,7 +142,7 @@ def test_reference_has_every_command_and_option() -> None:
     sections = dict(zip(COMMANDS, re.split(r"^## tillwatch \w+$", page, flags=re.MULTILINE)[1:], strict=True))
     for name, section in sections.items():
         assert inspect.cleandoc(command(name).help or "-") in section
-        assert all(f"`{option}" in section or f", {option}" in section for option in options(name) - {"out", "shell"})
+        assert all(f"`{option}" in section or f", {option}" in section for option in options(name) - ARGUMENTS)
         assert all(line in section for line, _ in command(name).examples)
 
 

@@ -123,8 +123,28 @@ def test_a_column_that_patterns_need_and_that_is_not_mapped_is_told(tmp_path: Pa
         meaning(tmp_path, tillwatch=("source: ./in.csv", "source: ./in.csv\ncolumns: {category: null}"))
 
 
-@pytest.mark.parametrize("place", ["landing: s3://b/p", "quarantine: gs://b", "detections: {uri: az://b}"])
+@pytest.mark.parametrize("place", ["landing: ftp://b/p", "quarantine: gs://b/?x", "detections: {uri: abfss://b}"])
 def test_a_place_that_cannot_be_reached_is_told(tmp_path: Path, place: str) -> None:
-    """Stores that this version does not have are told before anything runs, with their place."""
+    """Places that are no stores, or not of the form of theirs, are told before anything runs, with their place."""
     found = refusal(tmp_path, tillwatch=("source: ./in.csv", f"source: ./in.csv\n{place}"))
     assert found.startswith(f"{tmp_path}/tillwatch.yaml:2:")
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("detections: {format: none}", "2:22: none, and there are no outputs: detections would go nowhere"),
+        ("outputs: {a: {format: jsonl, uri: 'ftp://h/x'}}", "2:14: ftp:// is no place"),
+        ("reports: 'ftp://h/x'", "2:10: ftp:// is no place"),
+    ],
+)
+def test_outputs_that_cannot_be_are_told(written: str, message: str, tmp_path: Path) -> None:
+    """Before anything runs, with the place in the file."""
+    found = refusal(tmp_path, tillwatch=("source: ./in.csv", f"source: ./in.csv\n{written}"))
+    assert f"tillwatch.yaml:{message}" in found
+
+
+def test_outputs_may_stand_instead_of_the_csv(tmp_path: Path) -> None:
+    """Without CSV files, one further output is enough; what detections depend on is the same."""
+    without = "source: ./in.csv\ndetections: {format: none}\noutputs: {a: {format: jsonl, uri: ./x}}"
+    assert meaning(tmp_path, tillwatch=("source: ./in.csv", without)) == meaning(tmp_path)

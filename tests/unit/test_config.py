@@ -25,7 +25,8 @@ SMALLEST_SHOWN = """The smallest configuration is:
   lookups:
     importance: ./CustomerImportance.csv
 """
-TOP_KEYS = "source, columns, amounts, lookups, features, landing, quarantine, state, detections, engine, patterns"
+TOP_KEYS = "source, columns, amounts, lookups, features, landing, quarantine, state, detections, outputs, "
+TOP_KEYS += "reports, engine, patterns"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -79,15 +80,18 @@ def test_smallest(folder: Path) -> None:
             }
         },
         "features": {},
-        "landing": {"uri": str(folder / "tillwatch-data/landing"), "format": "parquet"},
+        "landing": {"uri": str(folder / "tillwatch-data/landing"), "format": "parquet", "layout": "flat"},
         "quarantine": str(folder / "tillwatch-data/quarantine"),
         "state": str(folder / "tillwatch-data/state.db"),
         "detections": {
             "uri": str(folder / "tillwatch-data/detections"),
+            "format": "csv",
             "rows": 50,
             "linger": 1.0,
             "timezone": "Asia/Kolkata",
         },
+        "outputs": {},
+        "reports": None,
         "engine": "embedded",
         "patterns": tuple(
             {"ref": ref, "thresholds": {}, "where": "", "places": {}} for ref in ("PatId1", "PatId2", "PatId3")
@@ -306,8 +310,9 @@ def test_environment(folder: Path) -> None:
         ),
         (
             "source: x\nstate: ${DB}",
-            "tillwatch.yaml:2:8: state: found '${DB}' from the environment, PostgreSQL is not in this version; "
-            "expected the path of a file, or sqlite:///PATH",
+            "tillwatch.yaml:2:8: state: found '${DB}' from the environment, expected no password in it: it belongs "
+            "into PGPASSWORD, or into a password file that PGPASSFILE or passfile= names and that is read again "
+            "whenever a connection is made",
         ),
         (
             "source: ${BELL}",
@@ -353,6 +358,8 @@ def test_no_error_shows_a_value_of_the_environment(key: str) -> None:
         ("source: x\npatterns: ['s3://k:hunter2@b/p.yaml']", "2:12: patterns.s3://k:***@b/p.yaml"),
         ("source: x\npatterns: {'s3://k:hunter2@b/p.yaml': 5}", "2:12: patterns.s3://k:***@b/p.yaml"),
         ("source: x\n's3://k:hunter2@b': 5", "2:1: s3://k:***@b"),
+        ("source: 's3://bucket/AKIAHUNTER2ABCDEFGHI?hunter2'", "1:9: source.uri"),
+        ("source: x\nlanding: 'az://container/p?sv=2024&sig=hunter2'", "2:10: landing.uri"),
     ],
 )
 def test_secrets_in_the_file(text: str, place: str) -> None:
@@ -468,19 +475,19 @@ def test_secrets_from_the_environment() -> None:
         ("{s}\nlanding: {format: xml}", "3:19: landing.format: found 'xml', expected one of parquet, csv"),
         ("{s}\nquarantine: {uri: x}", "3:13: quarantine: found a mapping, expected a path or URI"),
         (
-            "{s}\nstate: postgresql://host/db",
-            "3:8: state: found 'postgresql://host/db', PostgreSQL is not in this version; "
-            "expected the path of a file, or sqlite:///PATH",
+            "{s}\nstate: postgresql://host/db?schema=My-Bank",
+            "3:8: state: found 'postgresql://host/db?schema=My-Bank', expected one schema=NAME of at most 63 lower "
+            "case letters, digits and _, not starting with a digit or pg_",
         ),
         (
             "{s}\nstate: mysql://host/db",
-            "3:8: state: found 'mysql://host/db', expected the path of a file, or sqlite:///PATH",
+            "3:8: state: found 'mysql://host/db', expected the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME",
         ),
         (
             "{s}\nstate: sqlite://data.db",
-            "3:8: state: found 'sqlite://data.db', expected the path of a file, or sqlite:///PATH",
+            "3:8: state: found 'sqlite://data.db', expected the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME",
         ),
-        ("{s}\nstate: ./data/", "3:8: state: found './data/', expected the path of a file, or sqlite:///PATH"),
+        ("{s}\nstate: ./data/", "3:8: state: found './data/', expected the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME"),
         ("{s}\ndetections: {rows: 0}", "3:20: detections.rows: found 0, expected a whole number from 1 up"),
         (
             "{s}\ndetections: {timezone: Asia/Calcuta}",
@@ -489,6 +496,30 @@ def test_secrets_from_the_environment() -> None:
         (
             "{s}\ndetections: {timezone: ../x}",
             "3:24: detections.timezone: found '../x', expected an IANA time zone such as Asia/Kolkata",
+        ),
+        (
+            "{s}\noutputs: {a: {uri: ./x}}",
+            "3:14: outputs.a.format: is missing; expected one of jsonl, parquet, delta, webhook",
+        ),
+        (
+            "{s}\noutputs: {a: {format: kafka, uri: x}}",
+            "3:23: outputs.a.format: found 'kafka', expected one of jsonl, parquet, delta, webhook",
+        ),
+        ("{s}\noutputs: {a: ./x}", "3:14: outputs.a: found './x', expected a mapping"),
+        ("{s}\noutputs: {a: {format: jsonl}}", "3:14: outputs.a.uri: is missing; expected a path or URI"),
+        ("{s}\noutputs: {a: {format: jsonl, ur: x, uri: x}}", "3:30: outputs.a.ur: unknown key; did you mean 'uri'?"),
+        (
+            "{s}\noutputs: {a: {format: jsonl, uri: x, secret_env: S}}",
+            "3:14: outputs.a: only a webhook has a secret; remove secret_env",
+        ),
+        (
+            '{s}\noutputs: {a: {format: webhook, uri: "https://h/x"}}',
+            "3:14: outputs.a: a webhook needs secret_env or secret_file, and not both",
+        ),
+        (
+            '{s}\noutputs: {a: {format: webhook, uri: "http://h/x", secret_env: S}}',
+            "3:14: outputs.a: the uri of a webhook must begin with https:// and name a host; "
+            "http:// is for this machine only",
         ),
         (
             "{s}\nengine: spark",

@@ -19,7 +19,7 @@ from tillwatch.errors import PatternError, StateError
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
 from tillwatch.patterns.program import LookupSpec
 from tillwatch.state.base import TableRows
-from tillwatch.state.tables import create_sql, upsert_sql
+from tillwatch.state.tables import SQLITE, create_sql
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
 from tillwatch.testing.folding import COLUMNS, Key, Lookups, Row, fold_of, pattern_text, step
 from tillwatch.testing.terms import Drawn
@@ -34,14 +34,16 @@ class Kept:
     def __init__(self, db: sqlite3.Connection, fold: Fold) -> None:
         self._db, self._shapes = db, {s.name: s for s in snapshot.shapes(fold.program)}
         for shape in self._shapes.values():
-            for statement in create_sql(shape):
+            for statement in create_sql(shape, SQLITE).values():
                 db.execute(statement)
 
     def save(self, tables: Sequence[TableRows]) -> None:
         """Keeps rows."""
         for table in tables:
             shape = self._shapes[table.name]
-            self._db.executemany(upsert_sql(shape), zip(*(table.columns[c] for c in shape.columns), strict=True))
+            names = ", ".join(f'"{c}"' for c in shape.columns)
+            put = f'INSERT OR REPLACE INTO "{shape.name}" ({names}) VALUES ({", ".join("?" * len(shape.columns))})'  # noqa: S608 - names of the test's own
+            self._db.executemany(put, zip(*(table.columns[c] for c in shape.columns), strict=True))
 
     def load(self) -> list[TableRows]:
         """All rows of all tables."""

@@ -582,4 +582,5 @@ def test_a_folder_that_cannot_be_written_is_reported(format: Format, tmp_path: P
     (tmp_path / "landing").write_bytes(b"in the way")
     with pytest.raises(StoreError, match=rf"cannot write {tmp_path}/landing/.*a file is where a folder is needed"):
         landing.put(chunk_info(), small_frame())
+    (tmp_path / "landing").unlink()
     assert not landing.has(0)

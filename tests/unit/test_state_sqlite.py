@@ -91,9 +91,9 @@ def test_a_newer_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with opened(path):
         pass
-    run(path, "UPDATE meta SET value = '2' WHERE key = 'schema'")
+    run(path, "UPDATE meta SET value = '3' WHERE key = 'schema'")
     for readonly in (False, True):
-        with pytest.raises(StateError, match=r"has schema 2, this version of tillwatch reads 1$"):
+        with pytest.raises(StateError, match=r"has schema 3, this version of tillwatch reads 2$"):
             open_state(str(path), readonly=readonly)
 
 
@@ -119,7 +119,7 @@ def test_a_newer_state_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with opened(path):
         pass
-    run(path, "UPDATE meta SET value = '2' WHERE key = 'schema'")
+    run(path, "UPDATE meta SET value = '3' WHERE key = 'schema'")
     run(path, "DROP TABLE turns")
     before = objects(path)
     with pytest.raises(StateError):

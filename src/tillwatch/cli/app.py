@@ -7,13 +7,16 @@ import click
 from tillwatch.cli.audit import audit
 from tillwatch.cli.check import check
 from tillwatch.cli.command import Program
+from tillwatch.cli.compact import compact
 from tillwatch.cli.completion import completion
 from tillwatch.cli.demo import demo
 from tillwatch.cli.detect import detect
 from tillwatch.cli.detections import detections
 from tillwatch.cli.generate import generate
 from tillwatch.cli.ingest import ingest
+from tillwatch.cli.quality import quality
 from tillwatch.cli.run import run
+from tillwatch.cli.state import state
 from tillwatch.cli.status import status
 
 app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
@@ -22,7 +25,8 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
         {
             "First steps": (demo, generate, check),
             "Work": (run, ingest, detect),
-            "Look": (status, detections, audit),
+            "Look": (status, detections, quality, audit),
+            "Keep": (state, compact),
             "Shell": (completion,),
         },
         help="Watches a transaction stream: lands it in numbered chunks, keeps exact features, publishes every "

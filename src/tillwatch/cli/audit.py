@@ -11,7 +11,7 @@ import click
 
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, opened
-from tillwatch.cli.outcome import FAILED
+from tillwatch.cli.outcome import FAILED, tell
 
 if TYPE_CHECKING:
     from tillwatch.audit import Check
@@ -39,7 +39,12 @@ def audit(config: Path, overrides: tuple[str, ...]) -> None:
     from tillwatch.audit import audit as audited
 
     reading, problems = _Reading(), 0
-    for found in audited(opened(config, overrides), reading):
+
+    def notice(text: str) -> None:
+        reading.clear()
+        tell(text)
+
+    for found in audited(opened(config, overrides), reading, notice):
         reading.clear()
         _show(found)
         problems += len(found.problems)

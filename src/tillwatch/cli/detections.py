@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tillwatch.state.base import State, StoredDetection
 
 COLUMNS = ("seq", "chunk", "patternId", "ActionType", "customerName", "MerchantId", "detectionTime", "file")
+MONTHLY = ("month", "patternId", "ActionType", "MerchantId", "detections")
 BLOCK = 10_000
 """Detections read at a time, so that a slow reader holds no transaction open."""
 
@@ -27,8 +28,8 @@ BLOCK = 10_000
     cls=Command,
     examples=[
         ("tillwatch detections > all.csv", "all of them"),
-        ("tillwatch detections --pattern PatId1 --after 100", "UPGRADEs from seq 101 on"),
         ("tillwatch detections --format jsonl | jq .evidence", "why each fired"),
+        ("tillwatch detections --monthly", "how many by month, pattern and merchant"),
     ],
 )
 @configured
@@ -41,8 +42,11 @@ BLOCK = 10_000
     help="CSV, or JSON Lines with the evidence.",
 )
 @click.option("--pattern", "patterns", metavar="ID", multiple=True, help="Only this pattern's. May be repeated.")
+@click.option("--monthly", is_flag=True, help="Instead, how many there were by month, pattern and merchant.")
 @click.option("--after", metavar="SEQ", type=click.IntRange(min=0), default=0, help="Only those after this seq.")
-def detections(config: Path, overrides: tuple[str, ...], layout: str, patterns: tuple[str, ...], after: int) -> None:
+def detections(
+    config: Path, overrides: tuple[str, ...], layout: str, patterns: tuple[str, ...], after: int, monthly: bool
+) -> None:
     """Print the detections so far, in order.
 
     Columns: seq, chunk, patternId, ActionType, customerName, MerchantId, detectionTime, file. JSON Lines also have
@@ -53,7 +57,9 @@ def detections(config: Path, overrides: tuple[str, ...], layout: str, patterns: 
     with pipeline.opened(readonly=True) as state:
         found = (s for s in _from(state, after + 1) if not patterns or s.detection.pattern in patterns)
         out = sys.stdout
-        if layout == "csv":
+        if monthly:
+            _write_monthly(found, layout, out)
+        elif layout == "csv":
             _write_csv(found, out)
         else:
             _write_jsonl(found, out)
@@ -81,6 +87,17 @@ def _write_csv(found: Iterable[StoredDetection], out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(_values(stored) for stored in found)
+
+
+def _write_monthly(found: Iterable[StoredDetection], layout: str, out: TextIO) -> None:
+    from tillwatch.report.monthly import monthly
+
+    rows = [(*group, count) for group, count in monthly(found)]
+    if layout == "csv":
+        csv.writer(out, lineterminator="\n").writerows([MONTHLY, *rows])
+        return
+    for row in rows:
+        out.write(json.dumps(dict(zip(MONTHLY, row, strict=True)), ensure_ascii=False) + "\n")
 
 
 def _write_jsonl(found: Iterable[StoredDetection], out: TextIO) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import GetCoreSchemaHandler
@@ -20,9 +21,14 @@ from tillwatch.config.environment import Replaced
 from tillwatch.config.yaml import plain_scalar
 
 DAY = 86_400
+OUTPUTS = ("jsonl", "parquet", "delta", "webhook")
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
+_SCHEMA = re.compile(r"[?&]schema=([^&]*)")
+_SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _NOT_DELIMITERS = "\"'\r\n\0"
 
 
@@ -149,17 +155,47 @@ def _timezone(value: object) -> str:
 
 
 def _state(value: object) -> str:
-    """The path of the SQLite file, as `sqlite:///PATH` or PATH says it."""
+    """The path of the SQLite file, as `sqlite:///PATH` or PATH says it, or the URI of a PostgreSQL schema."""
     uri = _text(value)
     scheme, slashes, rest = uri.partition("://")
-    if slashes and scheme.lower().startswith("postgres"):
-        _refuse(f"PostgreSQL is not in this version; expected {STATE.words}")
+    if slashes and scheme in ("postgresql", "postgres"):
+        return _postgres(uri, rest)
     if slashes and (scheme.lower() != "sqlite" or not rest.startswith("/") or "?" in rest):
         raise ValueError
     path = rest[1:] if slashes else uri
     if not path.strip() or path.endswith("/") or path == ":memory:":
         raise ValueError
     return path
+
+
+def check_web_address(uri: str) -> None:
+    """Raises PydanticCustomError unless it is an https address, or an http one of this machine."""
+    try:
+        parts = urlsplit(uri)
+        good = bool(parts.hostname) and (
+            parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _HERE)
+        )
+    except ValueError:
+        good = False
+    if not good:
+        text = "the uri of a webhook must begin with https:// and name a host; http:// is for this machine only"
+        raise PydanticCustomError("rule", "{text}", {"text": text})
+
+
+def _postgres(uri: str, rest: str) -> str:
+    """A libpq URI with the schema of the pipeline."""
+    user, at, _ = rest.rpartition("@")
+    if (at and ":" in user) or _PASSWORD.search(rest):
+        _refuse(
+            "expected no password in it: it belongs into PGPASSWORD, or into a password file that PGPASSFILE or "
+            "passfile= names and that is read again whenever a connection is made"
+        )
+    schemas: list[str] = [unquote(schema) for schema in _SCHEMA.findall(rest)]
+    if len(schemas) > 1 or not all(_SCHEMA_NAME.fullmatch(schema) for schema in schemas):
+        _refuse(
+            "expected one schema=NAME of at most 63 lower case letters, digits and _, not starting with a digit or pg_"
+        )
+    return uri
 
 
 def _engine(value: object) -> str:
@@ -180,5 +216,5 @@ PLACE = text("a path or URI")
 COLUMN = text("a column name")
 OPTIONAL_COLUMN = optional_text("a column name")
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
-STATE = Kind("the path of a file, or sqlite:///PATH", _state, is_text=True)
+STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
 ENGINE = Kind("embedded", _engine)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
 from typing import Any, TypeAlias
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tillwatch.config.environment import expanded, expanded_text, is_replaced, secrets_in
+from tillwatch.config.kinds import OUTPUTS
 from tillwatch.config.secrets import is_secret_key
-from tillwatch.config.settings import Lookup, Section, Settings
+from tillwatch.config.settings import Lookup, Output, Section, Settings
 from tillwatch.config.shape import SHORT, overridden, written_out
 from tillwatch.config.yaml import (
     MapNode,
@@ -131,7 +132,8 @@ def _problem(details: ErrorDetails, tree: MapNode) -> Problem:
         return Problem(_key_place(tree, above, key), text)
     if kind == "missing":
         example = ", such as source: ./transactions.csv" if path == ("source",) else ""
-        return Problem(node.place, f"{_dotted(path)}: is missing; expected a path or URI{example}")
+        wanted = f"one of {', '.join(OUTPUTS)}" if last == "format" else f"a path or URI{example}"
+        return Problem(node.place, f"{_dotted(path)}: is missing; expected {wanted}")
     return Problem(node.place, f"{_dotted(path)}: {_mismatch(details, path, node)}")
 
 
@@ -162,7 +164,7 @@ def _written_path(location: Location, tree: MapNode) -> tuple[str, ...]:
 
 def _known_keys(path: Sequence[str]) -> list[str]:
     """The keys of the mapping at `path`."""
-    model: Any = Lookup if path[:1] == ["lookups"] else Settings
+    model: Any = {"lookups": Lookup, "outputs": Output}.get(path[0] if path else "", Settings)
     if path and model is Settings:
         model = Settings.model_fields[path[0]].annotation
     assert issubclass(model, Section)  # only these forbid other keys
@@ -194,6 +196,8 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
         name: lookup.model_copy(update={"uri": at(lookup.uri, "lookups", name, "uri")})
         for name, lookup in settings.lookups.items()
     }
+    changed["outputs"] = {name: _output(name, output, at) for name, output in settings.outputs.items()}
+    changed["reports"] = settings.reports and at(settings.reports, "reports")
     patterns = tree.items.get("patterns")
     if isinstance(patterns, MapNode):
         changed["patterns"] = tuple(
@@ -201,6 +205,12 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
             for choice, place in zip(settings.patterns, patterns.keys.values(), strict=True)
         )
     return settings.model_copy(update=changed)
+
+
+def _output(name: str, output: Output, at: Callable[..., str]) -> Output:
+    """The output with its local paths made absolute by `at`."""
+    file = output.secret_file and at(output.secret_file, "outputs", name, "secret_file")
+    return output.model_copy(update={"uri": at(output.uri, "outputs", name, "uri"), "secret_file": file})
 
 
 def _below(uri: str, place: Place | None, folder: Path) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from tillwatch.config.kinds import Kind
 from tillwatch.config.loader import SMALLEST
-from tillwatch.config.settings import Lookup, PatternChoice, Section, Settings
+from tillwatch.config.settings import Lookup, Output, PatternChoice, Section, Settings
 
 FULL = """\
 source:
@@ -33,6 +33,7 @@ features:
 landing:
   uri: ./data/landing
   format: parquet                    # or csv
+  layout: flat                       # or dated, folder
 quarantine: ./data/quarantine
 state: sqlite:///./data/state.db     # or only the path
 detections:
@@ -40,6 +41,13 @@ detections:
   rows: 50                           # per file
   linger: 1s
   timezone: Asia/Kolkata
+  format: csv                        # or none: only what outputs says
+outputs:                             # further places, by name
+  archive: {format: jsonl, uri: ./data/jsonl}
+  lake: {format: parquet, uri: ./data/parquet}
+  table: {format: delta, uri: ./data/delta}
+  bank: {format: webhook, uri: "https://bank.example/hooks", secret_env: BANK_HOOK_SECRET}
+reports: ./data/reports              # quality reports at the end of a run
 engine: embedded
 patterns: [PatId1, {PatId2: {transactions: 20}}, PatId3, ./my-patterns/]
 """
@@ -123,7 +131,7 @@ def _sections() -> Iterator[str]:
             default = ", ".join(f"`{choice.ref}`" for choice in field.default)
             yield _PATTERNS.format(meaning=_meaning(field), default=default)
         elif section := _section(field):
-            name = f"{key}.NAME" if section is Lookup else key
+            name = f"{key}.NAME" if section in (Lookup, Output) else key
             yield f"## {key}\n\n{_paragraphs(section)}\n"
             yield _table(
                 (f"`{name}.{below}`", _type(item), _default(item), _meaning(item))
@@ -171,7 +179,8 @@ def _type(field: FieldInfo) -> str:
 
 
 def _section_words(section: Any) -> str:
-    return "a path or URI, or a mapping" if "uri" in section.model_fields else "a mapping"
+    is_short = "uri" in section.model_fields and section is not Output
+    return "a path or URI, or a mapping" if is_short else "a mapping"
 
 
 def _default(field: FieldInfo) -> str:

@@ -13,6 +13,8 @@ _IN_QUERY = re.compile(rf"((?:^|[?&;])\s*[\w-]*(?:{_SECRET_WORDS}|\bsig|signatur
 _IN_USERINFO = re.compile(r"(://[^:@/\s]*:)(.+)@", re.DOTALL)
 _USERINFO_FROM_ENVIRONMENT = re.compile(r"://[^:@/\s]*:(?:\$\{\w+\})+@")
 _ENVIRONMENT = re.compile(r"(?<!\$)\$\{\w+\}")
+# Keys and tokens that are known when seen: those of AWS and of Google.
+_KNOWN_KEY = re.compile(r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[\w-]{35}|ya29\.[\w-]{8,}|GOOG1[A-Z0-9]{20,})")
 
 
 def masked(text: str) -> str:
@@ -21,7 +23,7 @@ def masked(text: str) -> str:
     >>> masked("postgresql://till:hunter2@db/x?sslpassword=hunter3")
     'postgresql://till:***@db/x?sslpassword=***'
     """
-    return _IN_QUERY.sub(r"\1***", _IN_USERINFO.sub(r"\1***@", text))
+    return _KNOWN_KEY.sub("***", _IN_QUERY.sub(r"\1***", _IN_USERINFO.sub(r"\1***@", text)))
 
 
 def is_secret_key(key: str) -> bool:
@@ -40,6 +42,8 @@ def holds_secret(text: str) -> bool:
     >>> holds_secret("postgresql://till:hunter2@db/x"), holds_secret("postgresql://till:${PASSWORD}@db/x")
     (True, False)
     """
+    if _KNOWN_KEY.search(text):
+        return True
     if _IN_USERINFO.search(text) and not _USERINFO_FROM_ENVIRONMENT.search(text):
         return True
     return any(_ENVIRONMENT.sub("", match[2]) for match in _IN_QUERY.finditer(text))

@@ -33,7 +33,7 @@ class Section(BaseModel):
 class Source(Section):
     """Where transactions come from. A plain path or URI is short for `uri` alone."""
 
-    uri: Place = Field(description="A file, or a folder of files, of transactions.")
+    uri: Place = Field(description="A file, or a folder of files, of transactions; also gdrive://ID, s3://…, az://…, gs://….")
     rows: Annotated[int, kinds.whole(1, 1_000_000)] = Field(
         default=10_000, description="Rows per chunk. The last chunk of a file may have fewer."
     )
@@ -103,12 +103,19 @@ class Landing(Section):
     format: Annotated[Literal["parquet", "csv"], kinds.one_of("parquet", "csv")] = Field(
         default="parquet", description="Format of a landed chunk."
     )
+    layout: Annotated[Literal["flat", "dated", "folder"], kinds.one_of("flat", "dated", "folder")] = Field(
+        default="flat",
+        description="Where chunks are: side by side, in folders by the day (UTC) of landing, or in a folder each.",
+    )
 
 
 class Detections(Section):
     """What was found, as CSV files. A plain path or URI is short for `uri` alone."""
 
     uri: Place = Field(default="./tillwatch-data/detections", description="Folder of the detection files.")
+    format: Annotated[Literal["csv", "none"], kinds.one_of("csv", "none")] = Field(
+        default="csv", description="`none` when there are to be no files here, only what `outputs` says."
+    )
     rows: Annotated[int, kinds.whole(1)] = Field(default=50, description="Detections per file.")
     linger: Seconds = Field(
         default=1.0,
@@ -118,6 +125,36 @@ class Detections(Section):
     timezone: Annotated[str, kinds.TIMEZONE] = Field(
         default="Asia/Kolkata", description="Time zone of the times in the files."
     )
+
+
+class Output(Section):
+    """A further place for detections. Its name is how the state remembers what was delivered to it: under a new name,
+    delivery begins with the first detection.
+    """
+
+    format: Annotated[Literal["jsonl", "parquet", "delta", "webhook"], kinds.one_of(*kinds.OUTPUTS)] = Field(
+        description="What it is: `jsonl` and `parquet` are objects in a folder or bucket, `delta` is a Delta table, "
+        "`webhook` is a POST for each detection."
+    )
+    uri: Place = Field(description="Its folder or URI; for a webhook, its https address.")
+    secret_env: Annotated[str | None, kinds.optional_text("the name of an environment variable")] = Field(
+        default=None, description="Webhook: the environment variable that holds the secret it is signed with."
+    )
+    secret_file: Annotated[str | None, kinds.optional_text("a path")] = Field(
+        default=None, description="Webhook: the file, such as a mounted secret, that holds it."
+    )
+
+    @model_validator(mode="after")
+    def _only_webhooks_are_signed(self) -> Self:
+        given = [key for key in ("secret_env", "secret_file") if getattr(self, key) is not None]
+        if self.format != "webhook":
+            if given:
+                raise PydanticCustomError("rule", "only a webhook has a secret; remove {key}", {"key": given[0]})
+            return self
+        if len(given) != 1:
+            raise PydanticCustomError("rule", "a webhook needs secret_env or secret_file, and not both")
+        kinds.check_web_address(self.uri)
+        return self
 
 
 class PatternChoice(Section):
@@ -162,9 +199,15 @@ class Settings(Section):
         default="./tillwatch-data/quarantine", description="Folder of the rows that were not valid."
     )
     state: Annotated[str, kinds.STATE] = Field(
-        default="./tillwatch-data/state.db", description="The SQLite file of what must survive a crash."
+        default="./tillwatch-data/state.db", description="What must survive a crash: a SQLite file, or `postgresql://…`."
     )
     detections: Detections = Field(default=Detections(), description="Where and how detections are published.")
+    outputs: Mapping[Name, Output] = Field(
+        default={}, description="Further places for detections, by name, beside or instead of the CSV files."
+    )
+    reports: Annotated[str | None, kinds.optional_text("a path or URI")] = Field(
+        default=None, description="Folder of the quality reports that are written at the end of a run."
+    )
     engine: Annotated[Literal["embedded"], kinds.ENGINE] = Field(
         default="embedded", description="What runs the detection: `embedded` is this process."
     )

@@ -26,6 +26,7 @@ from tillwatch.stores.base import Store, put_same
 BATCH_CHUNKS = 24
 BATCH_ROWS = 240_000
 POLL_SECONDS = 0.25
+LOCAL_READERS, REMOTE_READERS = 2, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,17 @@ class Wake:
 
 
 class Detect:
-    """One run of Mechanism Y on one pipeline. The caller holds the lease."""
+    """One run of Mechanism Y on one pipeline. The caller holds the lease.
+
+    Without a store for `detections` no files are published; they are planned all the same, for further outputs.
+    """
 
     def __init__(
         self,
         setup: Setup,
         landing: Landing,
         state: State,
-        detections: Store,
+        detections: Store | None,
         quarantined: Store,
         clock: Clock,
         retry: Retry,
@@ -88,7 +92,8 @@ class Detect:
         self._saving = Saving(clock.monotonic())
         self._lingering_since: float | None = None
         self._rows_per_chunk = BATCH_ROWS
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="tillwatch-read")
+        readers = REMOTE_READERS if landing.remote else LOCAL_READERS
+        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="tillwatch-read")
         self._ahead: dict[int, Future[Chunk]] = {}
 
     def run(self, wake: Wake, *, once: bool) -> None:
@@ -151,11 +156,8 @@ class Detect:
 
     def _read_ahead(self, limit: int) -> None:
         columns = list(self._setup.columns.values())
-        for number in range(self._next, self._next + limit):
-            if number in self._ahead:
-                continue
-            if not self._retry(lambda n=number: self._landing.has(n)):  # type: ignore[misc]
-                break
+        first = self._next + len(self._ahead)
+        for number in self._retry(lambda: self._landing.waiting(first, self._next + limit - first)):
             self._ahead[number] = self._readers.submit(self._read_one, number, columns)
 
     def _read_one(self, number: int, columns: Sequence[str]) -> Chunk:
@@ -180,7 +182,7 @@ class Detect:
 
     def _note_lingering(self, new: int) -> None:
         """Since when the oldest detection that is in no file yet has been waiting; `new` ones came just now."""
-        waiting = self._state.unplanned()
+        waiting = self._retry(self._state.unplanned)
         if waiting == 0:
             self._lingering_since = None
         elif self._lingering_since is None or waiting <= new:
@@ -206,10 +208,11 @@ class Detect:
             self._save()
 
     def _publish(self) -> None:
-        self._retry(lambda: publish(self._state, self._detections, self._clock.now))
+        if (store := self._detections) is not None:
+            self._retry(lambda: publish(self._state, store, self._clock.now))
 
     def _publish_rest(self) -> None:
-        if self._state.unplanned():
+        if self._retry(self._state.unplanned):
             self._retry(lambda: self._state.plan_rest(self._setup.rows_per_file))
             self._publish()
 

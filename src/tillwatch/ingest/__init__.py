@@ -1,16 +1,16 @@
 """Mechanism X, ingest: discovers source files, cuts them into chunks and lands these in order."""
 
-from tillwatch.ingest.discover import Found, Look, look
+from tillwatch.ingest.discover import look
 from tillwatch.ingest.ingest import ingest
 from tillwatch.ingest.settings import (
     ChunkLanded,
     Event,
     FileFinished,
-    FileIgnored,
     FileStarted,
     IngestResult,
     IngestSettings,
 )
+from tillwatch.sources.base import FileIgnored, Found, Look
 
 __all__ = [
     "ChunkLanded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -10,10 +11,14 @@ from tillwatch.ingest.readers import csv, jsonl, parquet
 from tillwatch.ingest.readers.base import Compression, FileRefused, Piece, Reading
 from tillwatch.ingest.settings import Format, IngestSettings
 from tillwatch.model import Position
+from tillwatch.sources.base import Readable
+from tillwatch.sources.spool import spooled
 
-Cut = Callable[[Path, int, Position, Reading], Iterator[Piece]]
-
-_CUT: dict[Format, Cut] = {"csv": csv.cut, "jsonl": jsonl.cut, "parquet": parquet.cut}
+_BY_RANGES: dict[Format, Callable[[Readable, int, Position, Reading], Iterator[Piece]]] = {
+    "csv": csv.cut,
+    "jsonl": jsonl.cut,
+}
+_CUT: dict[Format, Callable[[Path, int, Position, Reading], Iterator[Piece]]] = {**_BY_RANGES, "parquet": parquet.cut}
 _SUFFIXES: dict[str, Literal["csv", "jsonl", "parquet"]] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -38,15 +43,34 @@ def format_of(name: str, format: Format) -> Format | None:
     return _SUFFIXES.get(_suffixes(name)[0]) if format == "auto" else format
 
 
-def pieces_of(path: Path, name: str, settings: IngestSettings, start: Position) -> Generator[Piece, None, None]:
-    """The rows of a file from `start` on, as its reader cuts them. A `.tsv` file is delimited by tabs."""
+def is_whole(name: str, format: Format) -> bool:
+    """Whether a file can be read only as a whole: Parquet, and what is compressed.
+
+    >>> is_whole("a.csv", "auto"), is_whole("a.csv.gz", "auto"), is_whole("a.parquet", "auto")
+    (False, True, True)
+    """
+    return format_of(name, format) not in _BY_RANGES or _suffixes(name)[1] != ""
+
+
+def pieces_of(file: Readable, name: str, settings: IngestSettings, start: Position) -> Generator[Piece, None, None]:
+    """The rows of a file from `start` on, as its reader cuts them. A `.tsv` file is delimited by tabs.
+
+    A file elsewhere that cannot be read by ranges is brought to this machine first.
+    """
     format = format_of(name, settings.format)
     if format is None:
         raise FileRefused(f"is of no known format ({KNOWN})")
     suffix, compression = _suffixes(name)
     delimiter = "\t" if suffix == ".tsv" and settings.delimiter == "," else settings.delimiter
     reading = Reading(name, compression, delimiter, settings.required, paced=settings.every > 0)
-    yield from _CUT[format](path, settings.rows, start, reading)
+    if isinstance(file, Path):
+        yield from _CUT[format](file, settings.rows, start, reading)
+    elif not is_whole(name, settings.format):
+        yield from _BY_RANGES[format](file, settings.rows, start, reading)
+    else:
+        with spooled(file) as path:
+            for piece in _CUT[format](path, settings.rows, start, reading):
+                yield replace(piece, file_digest=piece.file_digest and file.checksum)
 
 
 def _suffixes(name: str) -> tuple[str, Compression]:

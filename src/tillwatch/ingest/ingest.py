@@ -6,21 +6,23 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 from tillwatch.clock import Clock
-from tillwatch.ingest.discover import Found, look
+from tillwatch.errors import SourceError, SourceUnavailable
+from tillwatch.ingest.discover import look
 from tillwatch.ingest.formats import pieces_of
 from tillwatch.ingest.known import Finding, Known
 from tillwatch.ingest.lander import Lander, landing_thread
 from tillwatch.ingest.pace import Pace
 from tillwatch.ingest.readers.base import FileBroken, FileRefused, Piece
+from tillwatch.ingest.readers.stream import file_digest
 from tillwatch.ingest.reconcile import reconcile
 from tillwatch.ingest.settings import (
     PROBLEMS,
     ChunkLanded,
     Event,
     FileFinished,
-    FileIgnored,
     FileStarted,
     IngestResult,
     IngestSettings,
@@ -29,6 +31,8 @@ from tillwatch.ingest.watch import Watch
 from tillwatch.landing import Landing
 from tillwatch.model import ChunkInfo, Position, SourceFile
 from tillwatch.retry import Retry
+from tillwatch.sources import Source, open_source
+from tillwatch.sources.base import FileChanged, FileIgnored, Found
 from tillwatch.state.base import FileRecord, FileStatus, Ledger
 
 
@@ -46,16 +50,19 @@ def ingest(
 
     Runs until `stop` is set, then finishes the chunk in hand; with `once` it lands what is there, flat out, and
     returns. A file that cannot be read, ends early or is changed does not keep others from being read: the
-    result has it. What a store or the ledger refuses is tried again as `retry` has patience. Events come in the
-    calling thread. Raises SourceError when the source is not there or a disk fails, LogError, StoreError and
-    StateError as the landing zone and the ledger do.
+    result has it. What a store, the ledger or a source elsewhere refuses for now is tried again as `retry` has
+    patience. Events come in the calling thread. Raises SourceError when the source is not there or a disk fails,
+    LogError, StoreError and StateError as the landing zone and the ledger do.
     """
     settings = replace(settings, every=0.0) if once else settings
     number, position = retry(lambda: reconcile(landing, ledger))
     tally = _Tally(on_event)
-    with landing_thread(landing, ledger, clock, retry, tally.landed) as lander:
+    with (
+        closing(open_source(settings.root)) as source,
+        landing_thread(landing, ledger, clock, retry, tally.landed) as lander,
+    ):
         pace = Pace(settings.every, clock)
-        _Ingest(settings, ledger, lander, pace, retry, stop, tally, number).run(position, clock, once)
+        _Ingest(settings, source, ledger, lander, pace, retry, stop, tally, number).run(position, clock, once)
         lander.settle()
     return tally.result()
 
@@ -100,6 +107,7 @@ class _Ingest:
     def __init__(
         self,
         settings: IngestSettings,
+        source: Source,
         ledger: Ledger,
         lander: Lander,
         pace: Pace,
@@ -109,6 +117,7 @@ class _Ingest:
         number: int,
     ) -> None:
         self._settings = settings
+        self._source = source
         self._ledger = ledger
         self._lander = lander
         self._pace = pace
@@ -116,15 +125,15 @@ class _Ingest:
         self._stop = stop
         self._tally = tally
         self._number = number
-        self._known = Known(retry(ledger.files))
+        self._known = Known(retry(ledger.files), self._digest_of)
 
     def run(self, position: Position, clock: Clock, once: bool) -> None:
         """Takes files until there is none (`once`) or until stopped; goes on at `position` in the one begun."""
         begun = self._begun()
-        first = begun.file.name if begun else None
-        watch = Watch(self._settings, clock, once, first, self._tally.ignored)
+        first = begun.file.key if begun else None
+        watch = Watch(self._source, self._settings, clock, self._retry, once, first, self._tally.ignored)
         found = watch.next()
-        if begun and (found is None or found.name != first):
+        if begun and (found is None or found.key != first):
             self._finish(begun, "broken", f"is gone after row {begun.rows}: the rows behind it are not landed")
         while not self._stop.is_set():
             if found:
@@ -140,10 +149,18 @@ class _Ingest:
         begun = self._known.begun()
         if begun is None:
             return None
-        now = self._known.follow(begun, look(self._settings).files)
+        seen = self._retry(lambda: look(self._source, self._settings.format))
+        now = self._known.follow(begun, seen.files)
         if now is not begun:
             self._note(now)
         return now
+
+    def _digest_of(self, found: Found) -> str | None:
+        file = self._source.file(found, self._retry)
+        try:
+            return file_digest(file) if isinstance(file, Path) else None
+        except FileRefused:  # it says so again when it is read
+            return None
 
     def _take(self, found: Found, position: Position) -> None:
         judgement = self._known.judge(found)
@@ -167,24 +184,37 @@ class _Ingest:
     def _read(self, found: Found, record: FileRecord, position: Position) -> None:
         """Lands a file's rows from `position` on, and notes how it ended, or when stopped, how far it came."""
         self._tally.started(record.file, position.row)
-        changed, ended = False, None
-        with closing(pieces_of(found.path, found.name, self._settings, position)) as pieces:
-            try:
+        ended: SourceError | None = None
+        try:
+            file = self._source.file(found, self._retry)
+            with closing(pieces_of(file, record.file.name, self._settings, position)) as pieces:
                 for piece in pieces:
                     if not self._pace.turn(self._stop):
-                        self._lander.settle()
-                        self._note(record)
-                        return
-                    if changed := not found.unchanged():
-                        break
+                        return self._leave(record)
+                    # Elsewhere each range is known to be of the revision that was found.
+                    if isinstance(file, Path) and not self._source.unchanged(found):
+                        raise FileChanged(found.name)
                     self._land(record.file, piece)
                     record = replace(record, rows=piece.position.row, digest=piece.file_digest)
-            except (FileRefused, FileBroken) as error:
-                ended = error
-        if changed or (record.digest is None and not found.unchanged()):
+        except (FileRefused, FileBroken, FileChanged) as error:
+            ended = error
+        except SourceUnavailable:
+            if self._stop.is_set():
+                return self._leave(record)
+            raise
+        if isinstance(ended, FileChanged) or (record.digest is None and not self._is_unchanged(found)):
             self._finish(record, *_changed_meanwhile(record))
         else:
             self._finish(record, *_outcome(record, ended))
+        return None
+
+    def _leave(self, record: FileRecord) -> None:
+        """Stops within a file: it is noted how far it came."""
+        self._lander.settle()
+        self._note(record)
+
+    def _is_unchanged(self, found: Found) -> bool:
+        return self._retry(lambda: self._source.unchanged(found))
 
     def _land(self, file: SourceFile, piece: Piece) -> None:
         info = ChunkInfo(self._number, piece.frame.height, file, piece.first_row, piece.position, piece.file_digest)
@@ -204,7 +234,7 @@ class _Ingest:
         self._retry(lambda: self._ledger.record_file(record))
 
 
-def _outcome(record: FileRecord, ended: FileRefused | FileBroken | None) -> tuple[FileStatus, str | None]:
+def _outcome(record: FileRecord, ended: SourceError | None) -> tuple[FileStatus, str | None]:
     if ended is None:
         return "done", None if record.rows else "has no rows"
     if isinstance(ended, FileBroken):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from tillwatch.ingest.discover import Found
-from tillwatch.ingest.readers.base import FileRefused
-from tillwatch.ingest.readers.stream import file_digest
 from tillwatch.model import SourceFile
+from tillwatch.sources.base import Found
 from tillwatch.state.base import FileRecord
 
 
@@ -34,10 +32,14 @@ class Judgement:
 
 
 class Known:
-    """The files of the ledger. Once a row of a file is landed, its name stands for its content."""
+    """The files of the ledger. Once a row of a file is landed, its key stands for its content.
 
-    def __init__(self, records: Iterable[FileRecord]) -> None:
-        self._by_name: dict[str, FileRecord] = {}
+    `digest_of` reads a file of which the place gives no checksum; None when that cannot be done now.
+    """
+
+    def __init__(self, records: Iterable[FileRecord], digest_of: Callable[[Found], str | None]) -> None:
+        self._digest_of = digest_of
+        self._by_key: dict[str, FileRecord] = {}
         self._by_digest: dict[str, FileRecord] = {}
         self._sizes: set[int] = set()
         self._next_number = 0
@@ -46,7 +48,7 @@ class Known:
 
     def add(self, record: FileRecord) -> None:
         """Remembers a file, or what became of it."""
-        self._by_name[record.file.name] = record
+        self._by_key[record.file.key] = record
         self._next_number = max(self._next_number, record.file.number + 1)
         if record.rows and record.digest:
             self._by_digest.setdefault(record.digest, record)
@@ -54,24 +56,24 @@ class Known:
 
     def begun(self) -> FileRecord | None:
         """The file that was being read when the last run ended."""
-        return next((record for record in self._by_name.values() if _is_begun(record)), None)
+        return next((record for record in self._by_key.values() if _is_begun(record)), None)
 
     def follow(self, record: FileRecord, found: Iterable[Found]) -> FileRecord:
         """The record of a begun file under the name it has now, if it was renamed since."""
         files = list(found)
-        if any(file.name == record.file.name for file in files):
+        if record.file.id or any(file.key == record.file.key for file in files):
             return record
-        names = [f.name for f in files if _same(record.file, f) and f.name not in self._by_name]
+        names = [f.name for f in files if _same(record.file, f) and f.key not in self._by_key]
         if len(names) != 1:
             return record
-        del self._by_name[record.file.name]
+        del self._by_key[record.file.key]
         renamed = replace(record, file=replace(record.file, name=names[0]))
         self.add(renamed)
         return renamed
 
     def judge(self, found: Found) -> Judgement:
         """What a found file is. Reads it when one of the same size was taken; SourceError when the disk fails."""
-        record = self._by_name.get(found.name)
+        record = self._by_key.get(found.key)
         if record and _same(record.file, found):
             if _is_begun(record):
                 return Judgement(Finding.BEGUN, record)
@@ -79,22 +81,20 @@ class Known:
                 return Judgement(Finding.PARTIAL, record)
             if record.status in ("done", "duplicate"):
                 return Judgement(Finding.WHOLE, record)
-        digest = _digest(found) if found.size in self._sizes else None
+        digest = found.checksum or (self._digest_of(found) if found.size in self._sizes else None)
         if record and record.rows:
             same = digest is not None and digest == record.digest
             return Judgement(Finding.WHOLE if same else Finding.CHANGED, record)
         number = record.file.number if record else self._next_number
-        fresh = FileRecord(SourceFile(number, found.name, found.size, found.modified), "reading")
+        fresh = FileRecord(file_of(number, found), "reading")
         if digest in self._by_digest:
             return Judgement(Finding.DUPLICATE, fresh, self._by_digest[digest])
         return Judgement(Finding.NEW, fresh)
 
 
-def _digest(found: Found) -> str | None:
-    try:
-        return file_digest(found.path)
-    except FileRefused:  # it says so again when it is read
-        return None
+def file_of(number: int, found: Found) -> SourceFile:
+    """A found file as it is noted."""
+    return SourceFile(number, found.name, found.size, found.modified, found.id, found.revision)
 
 
 def _is_begun(record: FileRecord) -> bool:
@@ -102,4 +102,6 @@ def _is_begun(record: FileRecord) -> bool:
 
 
 def _same(file: SourceFile, found: Found) -> bool:
+    if found.revision or file.revision:
+        return file.revision == found.revision
     return (file.size, file.modified) == (found.size, found.modified)

@@ -76,7 +76,8 @@ class Lander:
         landed, self._landed = self._landed, []
         self._noted_at = self._clock.monotonic()
         if landed:
-            self._retry(lambda: self._ledger.record_landed(landed))
+            at = self._clock.now()
+            self._retry(lambda: self._ledger.record_landed(landed, at))
         for info in landed:
             self._on_landed(info)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tillwatch.model import ChunkInfo, SourceFile
+from tillwatch.sources.base import FileIgnored
 from tillwatch.state.base import FileRecord, FileStatus
 
 Format = Literal["auto", "csv", "jsonl", "parquet"]
@@ -18,12 +19,12 @@ PROBLEMS: tuple[FileStatus, ...] = ("refused", "changed", "broken")
 
 @dataclass(frozen=True, slots=True)
 class IngestSettings:
-    """`root` is a file or a folder, `rows` the size of a chunk, `every` the seconds per chunk (0: flat out).
+    """`root` is a path or URI, `rows` the size of a chunk, `every` the seconds per chunk (0: flat out).
 
     `required` maps logical names to the columns that every CSV and Parquet file must have.
     """
 
-    root: Path
+    root: Path | str
     rows: int
     every: float
     format: Format
@@ -51,15 +52,6 @@ class FileFinished:
     """Ingest is through with a file; `record.status` says how."""
 
     record: FileRecord
-
-
-@dataclass(frozen=True, slots=True)
-class FileIgnored:
-    """Something in the source is not taken, and not noted either; a `problem` if it might have been meant."""
-
-    name: str
-    reason: str
-    problem: bool
 
 
 Event = FileStarted | ChunkLanded | FileFinished | FileIgnored

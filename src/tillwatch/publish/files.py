@@ -38,17 +38,18 @@ def publish(state: State, store: Store, now: Callable[[], str]) -> list[FilePlan
     done = []
     for plan in state.unpublished():
         data = render(state.started_at() or "", state.detections(plan.first, plan.last))
-        _put(store, plan, data)
+        put_planned(store, plan.name, plan, data)
         state.mark_published(plan, now())
         done.append(plan)
     return done
 
 
-def _put(store: Store, plan: FilePlan, data: bytes) -> None:
-    if store.has(plan.name) and store.get(plan.name) != data:
+def put_planned(store: Store, name: str, plan: FilePlan, data: bytes) -> None:
+    """Puts what a plan's detections give, or finds it there. Raises PublishError when it is there with other bytes."""
+    if store.has(name) and store.get(name) != data:
         raise PublishError(
-            f"{store.uri}/{plan.name} is there already with other content, so detections {plan.first} to {plan.last} "
+            f"{store.uri}/{name} is there already with other content, so detections {plan.first} to {plan.last} "
             "were not published. Was the state removed while its detections stayed? Move that folder's files away, "
-            "or set detections to a new place."
+            "or set a new place for them."
         )
-    put_same(store, plan.name, data)
+    put_same(store, name, data)

@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from tillwatch.state.base import State
+from tillwatch.state.postgres_place import SCHEMES, postgres_place
+from tillwatch.state.sql_state import SqlState
 from tillwatch.state.sqlite import SqliteState
 
 
-def open_state(place: str, *, readonly: bool = False) -> State:
-    """A connection to the state at a path. Raises StateError."""
+def open_state(place: str, *, readonly: bool = False) -> SqlState:
+    """A connection to the state in a SQLite file, by its path, or in a PostgreSQL schema, by its URI.
+
+    Raises StateError.
+    """
+    if place.startswith(SCHEMES):
+        where = postgres_place(place)  # tells of a missing package before psycopg is imported
+        from tillwatch.state.postgres import PostgresState
+
+        return PostgresState(where, readonly=readonly)
     return SqliteState(Path(place), readonly=readonly)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+from uuid import uuid4
 
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
 from tillwatch.state.tables import TableShape
@@ -51,11 +52,15 @@ class ChunkResult:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """All that folding some chunks brought: `results` are of consecutive chunks, detections in order."""
+    """All that folding some chunks brought: `results` are of consecutive chunks, detections in order.
+
+    `token` is its own alone: by it a store knows the commit that it has stored when it is asked for it again.
+    """
 
     results: tuple[ChunkResult, ...]
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
+    token: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     @property
     def first(self) -> int:
@@ -136,16 +141,32 @@ class Ledger(Protocol):
         """The next chunk number that the ledger expects."""
         ...
 
-    def record_landed(self, chunks: Sequence[ChunkInfo]) -> None:
-        """Notes landed chunks; noting one again changes nothing."""
+    def record_landed(self, chunks: Sequence[ChunkInfo], at: str | None = None) -> None:
+        """Notes landed chunks, at this time, None when that is not known.
+
+        Noting one again changes nothing, save that what was not known is filled in.
+        """
         ...
 
 
 class State(Ledger, Protocol):
-    """A state store. Every method that writes is one transaction, durable when it returns."""
+    """A state store. Every method that writes is one transaction, durable when it returns.
+
+    After an error a transaction may have gone through all the same, when only the answer was lost. So every method
+    that writes can be called again with the same arguments, on the same object, until it returns: what went through
+    is not done twice.
+    """
 
     def lease(self, mechanism: Mechanism) -> AbstractContextManager[None]:
-        """Holds the mechanism's lease while open, and lets go when the process dies. Raises LeaseHeld."""
+        """Holds the mechanism's lease while open, and lets go when the process dies. Raises LeaseHeld.
+
+        While it is open nothing is written by this object unless it holds the lease: when it was lost and another
+        has it now, whatever would write raises LeaseHeld.
+        """
+        ...
+
+    def make_tables(self, tables: Sequence[TableShape]) -> None:
+        """Makes the tables of running values and their views, where they are not there; `start` does so too."""
         ...
 
     def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
@@ -175,8 +196,9 @@ class State(Ledger, Protocol):
     def commit(self, commit: Commit, rows_per_file: int) -> int:
         """Stores results, detections (giving them seq), turns, the cursor, and plans full files.
 
-        Returns the next seq. Raises StateConflict when the cursor is not at the commit's first chunk, or a chunk is
-        not the one that ingest noted.
+        Returns the next seq. A commit that went through already, known by its token, is only answered again: so the
+        caller tries the same Commit until there is an answer. Raises StateConflict when the cursor is not at the
+        commit's first chunk, or a chunk is not the one that ingest noted; both change nothing.
         """
         ...
 
@@ -194,6 +216,14 @@ class State(Ledger, Protocol):
 
     def mark_published(self, plan: FilePlan, at: str) -> None:
         """Notes that the file is there."""
+        ...
+
+    def undelivered(self, output: str) -> list[FilePlan]:
+        """The planned files that the further output of this name does not have yet, in order, from the first on."""
+        ...
+
+    def mark_delivered(self, output: str, plan: FilePlan, at: str) -> None:
+        """Notes that the output has the file; noting it again changes nothing."""
         ...
 
     def save_tables(self, tables: Sequence[TableRows], chunk: int) -> None:
@@ -222,6 +252,10 @@ class State(Ledger, Protocol):
 
     def chunks(self) -> Iterator[ChunkRecord]:
         """All chunks of the ledger, by number."""
+        ...
+
+    def processed(self) -> dict[int, str]:
+        """When each processed chunk was processed, by number, in order."""
         ...
 
     def digests(self, first: int, last: int) -> dict[int, str]:

@@ -19,3 +19,13 @@ def named(text: str) -> dict[str, str]:
     """
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
     return {name: body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def in_psycopg(statement: str) -> str:
+    """A statement that has ? for values, as psycopg takes it: comments off, %s for values.
+
+    >>> in_psycopg("-- Why?\\nSELECT key FROM meta WHERE key = ?;")
+    'SELECT key FROM meta WHERE key = %s;'
+    """
+    lines = (line for line in statement.splitlines() if not line.startswith("--"))
+    return "\n".join(lines).replace("?", "%s")

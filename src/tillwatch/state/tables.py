@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from tillwatch.errors import StateError
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_WELL_KNOWN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "merchant_transaction_counts": (("merchant",), ("transactions",)),
+    "merchant_gender_stats": (("merchant",), ("female_customers", "male_customers")),
+}
+"""Views with names that people know: the keys of their table, and the features without which there is none.
+
+`customer_merchant_stats` needs no mention: it is the view of all features of the table `customer_merchant`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Types:
+    """The names of a store's column types, and what a table's definition ends with."""
+
+    text: str
+    integer: str
+    real: str
+    end: str = ""
+
+
+SQLITE = Types("TEXT", "INTEGER", "REAL", " STRICT")
+POSTGRES = Types('text COLLATE "C"', "bigint", "double precision")
 
 
 @dataclass(frozen=True, slots=True)
 class TableShape:
     """A table of running values: key columns (text), counters (scaled integers), lookup values (real).
 
-    `view` maps the names of features to SQL over the counters: what people read.
+    `view` maps the names of features to SQL over the counters: what people read. REAL in it is of 64 bits.
     """
 
     name: str
@@ -34,30 +59,56 @@ class TableShape:
         """All columns, `id` first."""
         return ("id", *self.keys, *self.counters, *self.lookups)
 
-
-def create_sql(shape: TableShape) -> list[str]:
-    """Statements that make the table and its view, where they are not there."""
-    columns = [
-        "id INTEGER PRIMARY KEY",
-        *(f'"{k}" TEXT NOT NULL' for k in shape.keys),
-        *(f'"{c}" INTEGER NOT NULL' for c in shape.counters),
-        *(f'"{name}" REAL' for name in shape.lookups),
-    ]
-    shown = [f'"{k}"' for k in shape.keys] + [f'{sql} AS "{name}"' for name, sql in shape.view.items()]
-    return [
-        f'CREATE TABLE IF NOT EXISTS "{shape.name}" ({", ".join(columns)}) STRICT',
-        f'CREATE VIEW IF NOT EXISTS "{shape.name}_stats" AS SELECT {", ".join(shown)} FROM "{shape.name}"',  # noqa: S608
-    ]
+    def types(self, types: Types) -> tuple[str, ...]:
+        """The type of each column."""
+        counters, lookups = [types.integer] * len(self.counters), [types.real] * len(self.lookups)
+        return (types.integer, *[types.text] * len(self.keys), *counters, *lookups)
 
 
-def upsert_sql(shape: TableShape) -> str:
-    """A statement that puts a row, all columns bound."""
-    names = ", ".join(f'"{c}"' for c in shape.columns)
-    marks = ", ".join("?" * len(shape.columns))
-    return f'INSERT OR REPLACE INTO "{shape.name}" ({names}) VALUES ({marks})'  # noqa: S608 - names are checked
+def shapes_text(shapes: Sequence[TableShape]) -> str:
+    """Shapes as they are kept in the state, in JSON."""
+    return json.dumps([asdict(shape) for shape in shapes])
+
+
+def shapes_from(text: str) -> list[TableShape]:
+    """The shapes that `shapes_text` was given.
+
+    >>> shape = TableShape("merchant", ("merchant",), ("transactions",), (), {"transactions": '"transactions"'})
+    >>> shapes_from(shapes_text([shape])) == [shape]
+    True
+    """
+
+    def shape(name: str, keys: Any, counters: Any, lookups: Any, view: Mapping[str, str]) -> TableShape:
+        return TableShape(name, tuple(keys), tuple(counters), tuple(lookups), view)
+
+    return [shape(**fields) for fields in json.loads(text)]
+
+
+def create_sql(shape: TableShape, types: Types) -> dict[str, str]:
+    """The statements that make the table and its views, each under the name of what it makes.
+
+    >>> shape = TableShape("merchant", ("merchant",), ("transactions",), (), {"transactions": '"transactions"'})
+    >>> list(create_sql(shape, SQLITE))
+    ['merchant', 'merchant_stats', 'merchant_transaction_counts']
+    """
+    kinds = dict(zip(shape.columns, shape.types(types), strict=True))
+    needed = {name: "" if name in shape.lookups else " NOT NULL" for name in shape.columns}
+    columns = ", ".join(f'"{name}" {kind}{needed[name]}' for name, kind in kinds.items())
+    made = {shape.name: f'CREATE TABLE "{shape.name}" ({columns}, PRIMARY KEY ("id")){types.end}'}
+    made[f"{shape.name}_stats"] = _view(f"{shape.name}_stats", shape, list(shape.view), types)
+    for name, (keys, features) in _WELL_KNOWN.items():
+        if shape.keys == keys and set(features) <= set(shape.view) and name not in made:
+            made[name] = _view(name, shape, features, types)
+    return made
+
+
+def _view(name: str, shape: TableShape, features: Sequence[str], types: Types) -> str:
+    values = {feature: re.sub(r"\bAS REAL\b", f"AS {types.real}", shape.view[feature]) for feature in features}
+    shown = [f'"{key}"' for key in shape.keys] + [f'{sql} AS "{feature}"' for feature, sql in values.items()]
+    return f'CREATE VIEW "{name}" AS SELECT {", ".join(shown)} FROM "{shape.name}"'  # noqa: S608 - names are checked
 
 
 def select_sql(shape: TableShape) -> str:
     """A statement that reads all rows, by id."""
-    names = ", ".join(f'"{c}"' for c in shape.columns)
+    names = ", ".join(f'"{column}"' for column in shape.columns)
     return f'SELECT {names} FROM "{shape.name}" ORDER BY id'  # noqa: S608 - names are checked

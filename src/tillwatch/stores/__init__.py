@@ -7,38 +7,41 @@ from urllib.parse import unquote
 
 from tillwatch.errors import ConfigError
 from tillwatch.stores.base import Store, put_same
+from tillwatch.stores.cloud import SCHEMES
 from tillwatch.stores.local import LocalStore
+from tillwatch.stores.objects import ObjectStore
+from tillwatch.stores.probe import check_creates
 
-__all__ = ["LocalStore", "Store", "open_store", "put_same"]
+__all__ = ["LocalStore", "ObjectStore", "Store", "check_creates", "open_store", "put_same"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-_PLANNED = ("s3", "az", "abfss", "gs", "gdrive")
-_SUPPORTED = "Use a local path or file:///path."
+_SUPPORTED = "Use a path, file:///path, s3://, az://, abfss:// or gs://."
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`: a path, or `file:///absolute/path`. The first `put` makes the folder.
+    """The store at `uri`: a path, `file:///absolute/path`, or a bucket of a cloud. Nothing is asked of a cloud yet.
 
-    Raises ConfigError when this version has no store for such a place, StoreError when a file is there.
+    The first `put` makes a folder; a bucket must be there. Raises ConfigError when there is no such place,
+    StoreError when a file is there, or what the environment says of a cloud cannot be used.
 
-    >>> open_store("s3://bucket/prefix")
+    >>> open_store("ftp://host/folder")
     Traceback (most recent call last):
-    tillwatch.errors.ConfigError: s3:// is not supported yet by this version. Use a local path or file:///path.
+    tillwatch.errors.ConfigError: ftp:// is no place for a store. Use a path, file:///path, s3://, az://, abfss:// or gs://.
     """
     if not uri:
         raise ConfigError(f"the place of a store is empty. {_SUPPORTED}")
     scheme = _SCHEME.match(uri)
     if scheme is None:
         return LocalStore(uri)
+    if scheme[1].lower() in SCHEMES:
+        return ObjectStore(uri)
     return LocalStore(_file_path(uri, scheme[1].lower()))
 
 
 def _file_path(uri: str, scheme: str) -> str:
     # Only the scheme is named in these errors: the rest of the URI may hold a secret.
-    if scheme in _PLANNED:
-        raise ConfigError(f"{scheme}:// is not supported yet by this version. {_SUPPORTED}")
     if scheme != "file":
-        raise ConfigError(f"{scheme}:// is no place that tillwatch knows. {_SUPPORTED}")
+        raise ConfigError(f"{scheme}:// is no place for a store. {_SUPPORTED}")
     for start in ("file:///", "file://localhost/"):
         if uri.lower().startswith(start):
             return "/" + unquote(uri[len(start) :])

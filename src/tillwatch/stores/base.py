@@ -20,6 +20,11 @@ class Store(Protocol):
         """Where the store is, fit to be shown: no secrets."""
         ...
 
+    @property
+    def remote(self) -> bool:
+        """Whether each request travels: then `list` costs what follows `after`, and many `has` cost more."""
+        ...
+
     def put(self, name: str, data: bytes) -> None:
         """Creates the object, durably, whole or not at all. Raises ObjectExists when the name is taken."""
         ...
@@ -28,12 +33,20 @@ class Store(Protocol):
         """The object's bytes. Raises ObjectMissing."""
         ...
 
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start` on: fewer, or none, where the object ends. Raises ObjectMissing."""
+        ...
+
     def has(self, name: str) -> bool:
         """Whether the object is there."""
         ...
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[str]:
         """Names that start with `prefix` and sort after `after`, in code point order."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Removes the object, durably; it is fine when there is none."""
         ...
 
 

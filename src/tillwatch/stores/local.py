@@ -57,6 +57,11 @@ class LocalStore:
         """The folder's absolute path."""
         return str(self._root)
 
+    @property
+    def remote(self) -> bool:
+        """No: it is a folder of this machine."""
+        return False
+
     def put(self, name: str, data: bytes) -> None:
         """Creates the file, durably, whole or not at all. Raises ObjectExists when the name is taken."""
         path = self._path(name)
@@ -83,6 +88,17 @@ class LocalStore:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise ObjectMissing(f"{path} does not exist.") from None
 
+    def get_range(self, name: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start` on: fewer, or none, where the file ends. Raises ObjectMissing."""
+        path = self._path(name)
+        with _explained("read", path):
+            try:
+                with path.open("rb") as file:
+                    file.seek(start)
+                    return file.read(length)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise ObjectMissing(f"{path} does not exist.") from None
+
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
         path = self._path(name)
@@ -95,6 +111,16 @@ class LocalStore:
     def list(self, prefix: str = "", after: str = "") -> Iterator[str]:
         """Names below the folder, at any depth, that start with `prefix` and sort after `after`, in order."""
         return _walk(self._root, "", prefix, after)
+
+    def delete(self, name: str) -> None:
+        """Removes the file, durably; it is fine when there is none. Folders stay."""
+        path = self._path(name)
+        with _explained("delete", path):
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return
+            _flush_folder(path.parent)
 
     def _path(self, name: str) -> Path:
         parts = name.split("/")

@@ -29,10 +29,10 @@ ODD_TEXTS = (
 ODD_VALUES = [None, True, False, 0, -1, 2**53 + 1, -(2**62), 0.1, -0.0, 1e300, 5e-324, [1, [None]], {"": {"ü": "\n"}}]
 
 
-def info(number: int, rows: int = 10) -> ChunkInfo:
+def info(number: int, rows: int = 10, size: int | None = None) -> ChunkInfo:
     """A chunk of the one source file."""
     file = SourceFile(0, "in/a b.csv", 1000, 1_700_000_000_123_456_789)
-    return ChunkInfo(number, rows, file, 1 + 10 * number, Position(), digest=f"{number:064x}")
+    return ChunkInfo(number, rows, file, 1 + 10 * number, Position(), digest=f"{number:064x}", bytes=size)
 
 
 def detection(chunk: int, customer: str, pattern: str = "P", **evidence: Any) -> Detection:

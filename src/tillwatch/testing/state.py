@@ -23,10 +23,11 @@ from tillwatch.testing.commits import (
     process,
     time,
 )
-from tillwatch.testing.sharing import SharingSuite, expect
+from tillwatch.testing.sharing import expect
+from tillwatch.testing.state_again import AgainSuite
 
 
-class StateSuite(SharingSuite):
+class StateSuite(AgainSuite):
     """What every state store promises. A subclass says how one is opened.
 
     It defines `opener`, and a pytest fixture `place`: an empty place of its own for each test, a path or a database.

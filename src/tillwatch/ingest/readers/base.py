@@ -11,12 +11,21 @@ import polars as pl
 
 from tillwatch.errors import SourceError
 from tillwatch.model import MALFORMED, PROBLEM, RESERVED, SOURCE_FILE, SOURCE_ROW, Position
+from tillwatch.sources.base import FileRefused
+
+__all__ = [
+    "Compression",
+    "FileBroken",
+    "FileRefused",
+    "Piece",
+    "Reading",
+    "check_columns",
+    "make_piece",
+    "raw_text",
+    "sealed",
+]
 
 Compression = Literal["", "gz", "zst"]
-
-
-class FileRefused(SourceError):
-    """The file is unreadable or has the wrong shape; no row of it was read."""
 
 
 class FileBroken(SourceError):
@@ -44,7 +53,8 @@ class Piece:
 
     `frame` holds the source columns as they came, `_source_file` and `_source_row`, and `_malformed` and
     `_problem` when one of its rows is malformed. `first_row` counts from 1, `position` is where reading
-    goes on, `file_digest` (SHA-256 of the file's bytes as they are) is set on the file's last piece only.
+    goes on, `file_digest` (SHA-256 of the file's bytes as they are, or the checksum of the place that has the
+    file) is set on the file's last piece only.
     """
 
     frame: pl.DataFrame

@@ -7,7 +7,6 @@ line, also when a quoted field is not closed within 16 MiB.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -18,13 +17,14 @@ from tillwatch.ingest.readers.csv_records import CarefulReader, Grammar, Limits,
 from tillwatch.ingest.readers.cutting import Batch, to_size
 from tillwatch.ingest.readers.stream import Stream, Window
 from tillwatch.model import Position
+from tillwatch.sources.base import Readable
 
 BLOCK = 4 << 20
 PACED_BLOCK = 1 << 20
 _LIMITS = Limits()
 
 
-def cut(path: Path, rows: int, start: Position, reading: Reading) -> Iterator[Piece]:
+def cut(path: Readable, rows: int, start: Position, reading: Reading) -> Iterator[Piece]:
     """The rows of the file from `start` on, in pieces of `rows`; fewer only at the file's end.
 
     Raises FileRefused before the first piece when the file is not a CSV file with the required columns,
@@ -33,7 +33,9 @@ def cut(path: Path, rows: int, start: Position, reading: Reading) -> Iterator[Pi
     return cut_blocks(path, rows, start, reading, PACED_BLOCK if reading.paced else BLOCK, _LIMITS)
 
 
-def cut_blocks(path: Path, rows: int, start: Position, reading: Reading, block: int, limits: Limits) -> Iterator[Piece]:
+def cut_blocks(
+    path: Readable, rows: int, start: Position, reading: Reading, block: int, limits: Limits
+) -> Iterator[Piece]:
     """As `cut`, reading blocks of `block` bytes; neither it nor `start` changes what a row is."""
     grammar = Grammar(reading.delimiter, limits)
     with Stream(path, reading.compression) as stream:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -25,6 +24,7 @@ from tillwatch.ingest.readers.base import (
 )
 from tillwatch.ingest.readers.stream import Stream, Window, strip_line_end
 from tillwatch.model import MALFORMED, PROBLEM, RESERVED, Position
+from tillwatch.sources.base import Readable
 
 BLOCK = 1 << 20
 _LINE_LIMIT = 64 << 20
@@ -32,7 +32,7 @@ _Row = tuple[dict[str, str | None], bytes | None, str | None, int]
 """The values, or the raw text and what is wrong with it; and the offset behind the row."""
 
 
-def cut(path: Path, rows: int, start: Position, reading: Reading) -> Iterator[Piece]:
+def cut(path: Readable, rows: int, start: Position, reading: Reading) -> Iterator[Piece]:
     """The rows of the file from `start` on, in pieces of `rows`; fewer only at the file's end.
 
     Raises FileRefused before the first piece when the file cannot be opened or is not JSON Lines, FileBroken
@@ -41,7 +41,7 @@ def cut(path: Path, rows: int, start: Position, reading: Reading) -> Iterator[Pi
     return cut_blocks(path, rows, start, reading, BLOCK, _LINE_LIMIT)
 
 
-def cut_blocks(path: Path, rows: int, start: Position, reading: Reading, block: int, limit: int) -> Iterator[Piece]:
+def cut_blocks(path: Readable, rows: int, start: Position, reading: Reading, block: int, limit: int) -> Iterator[Piece]:
     """As `cut`, reading blocks of `block` bytes; neither it nor `start` changes what a row is."""
     with Stream(path, reading.compression) as stream:
         text = Window(stream, block)

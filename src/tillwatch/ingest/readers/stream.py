@@ -13,6 +13,7 @@ import zstandard
 
 from tillwatch.errors import SourceError
 from tillwatch.ingest.readers.base import Compression, FileRefused
+from tillwatch.sources.base import RangeReader, Readable, Remote
 
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -30,15 +31,16 @@ class Stream:
     """One file, read once from its start to its end.
 
     `damage` says after the last block whether the text ended before the file's real end, and why.
-    Raises FileRefused when the file cannot be opened, SourceError when the disk fails on the way.
+    Raises FileRefused when the file cannot be opened, SourceError when the disk fails on the way, and what reading
+    a file elsewhere raises.
     """
 
-    def __init__(self, path: Path, compression: Compression) -> None:
+    def __init__(self, file: Readable, compression: Compression) -> None:
         self.damage: str | None = None
-        self._path = path
+        self._path = file
         self._compression = compression
         self._hash = hashlib.sha256()
-        self._file = opened(path)
+        self._file = RangeReader(file) if isinstance(file, Remote) else opened(file)
 
     def __enter__(self) -> Stream:
         return self
@@ -70,15 +72,25 @@ class Stream:
         yield from _blocks(parts, size)
 
     def digest(self) -> str | None:
-        """SHA-256 of the whole file, None when it was not read to its real end."""
-        return None if self.damage else self._hash.hexdigest()
+        """SHA-256 of the whole file, or its place's checksum; None when it was not read to its real end."""
+        if self.damage:
+            return None
+        return self._path.checksum if isinstance(self._path, Remote) else self._hash.hexdigest()
+
+    def go_on(self, offset: int) -> bool:
+        """Passes over what is before `offset` unread, if that can be and no digest needs it; whether it did."""
+        if self._compression or not isinstance(self._file, RangeReader):
+            return False
+        self._file.seek(offset)
+        return True
 
     def _raw(self, size: int) -> bytes:
         try:
             block = self._file.read(size)
         except OSError as error:
             raise _failed(self._path, error) from error
-        self._hash.update(block)
+        if isinstance(self._path, Path):
+            self._hash.update(block)
         return block
 
     def _gunzip(self, size: int) -> Iterator[bytes]:
@@ -165,6 +177,8 @@ class Window:
 
     def skip_to(self, offset: int) -> None:
         """Forgets everything before `offset`."""
+        if self.end < offset and self.stream.go_on(offset):
+            self.data, self.base, self.end = b"", offset, offset
         while self.end < offset and not self.final:
             self.drop(len(self.data))
             self.grow()
@@ -198,7 +212,7 @@ def file_digest(path: Path) -> str:
             raise _failed(path, error) from error
 
 
-def _failed(path: Path, error: OSError) -> SourceError:
+def _failed(path: Readable, error: OSError) -> SourceError:
     return SourceError(
         f"{path}: reading failed on the way ({_reason(error)}). The rows before that are landed; "
         "the next start goes on behind them."

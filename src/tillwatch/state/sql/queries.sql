@@ -1,4 +1,5 @@
--- Every statement of the SQLite store, by name. Values are bound, never pasted in.
+-- Every statement of the state stores, by name, in SQL that SQLite and PostgreSQL both speak. Values are bound, never
+-- pasted in; ? stands for one.
 
 -- name: get_meta
 SELECT value FROM meta WHERE key = ?;
@@ -7,17 +8,21 @@ SELECT value FROM meta WHERE key = ?;
 INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
 -- name: files
-SELECT number, name, size, modified, status, rows, digest, problem FROM files ORDER BY number;
+SELECT number, name, size, modified, id, revision, status, rows, digest, problem FROM files ORDER BY number;
 
 -- name: put_file
-INSERT INTO files (number, name, size, modified, status, rows, digest, problem) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO files (number, name, size, modified, id, revision, status, rows, digest, problem)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (number) DO UPDATE SET
-  name = excluded.name, size = excluded.size, modified = excluded.modified, status = excluded.status,
-  rows = excluded.rows, digest = excluded.digest, problem = excluded.problem;
+  name = excluded.name, size = excluded.size, modified = excluded.modified, id = excluded.id,
+  revision = excluded.revision, status = excluded.status, rows = excluded.rows, digest = excluded.digest,
+  problem = excluded.problem;
 
 -- name: put_landed
--- A chunk may have been processed before ingest notes it: what detect wrote stays.
-INSERT INTO chunks (number, file, first_row, rows, digest) VALUES (?, ?, ?, ?, ?) ON CONFLICT (number) DO NOTHING;
+-- A chunk may have been processed before ingest notes it, and a restart notes it again: what is known stays.
+INSERT INTO chunks (number, file, first_row, rows, digest, bytes, landed_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
+  bytes = coalesce(chunks.bytes, excluded.bytes), landed_at = coalesce(chunks.landed_at, excluded.landed_at);
 
 -- name: put_processed
 INSERT INTO chunks (number, file, first_row, rows, digest, counted, quarantined, processed_at)
@@ -28,6 +33,9 @@ ON CONFLICT (number) DO UPDATE SET
 -- name: chunks
 SELECT number, file, first_row, rows, digest, counted, quarantined FROM chunks ORDER BY number;
 
+-- name: processed
+SELECT number, processed_at FROM chunks WHERE processed_at IS NOT NULL ORDER BY number;
+
 -- name: digests
 SELECT number, digest FROM chunks WHERE number BETWEEN ? AND ?;
 
@@ -35,7 +43,7 @@ SELECT number, digest FROM chunks WHERE number BETWEEN ? AND ?;
 INSERT INTO quarantine (chunk, reason, rows) VALUES (?, ?, ?);
 
 -- name: quarantined
-SELECT reason, sum(rows) FROM quarantine GROUP BY reason ORDER BY reason;
+SELECT reason, CAST(sum(rows) AS bigint) FROM quarantine GROUP BY reason ORDER BY reason;
 
 -- name: put_detection
 INSERT INTO detections (seq, chunk, pattern, action, key, detected_at, holds, evidence)
@@ -75,5 +83,20 @@ UPDATE outbox SET published_at = ? WHERE first_seq = ?;
 SELECT pattern, count(*) FROM detections GROUP BY pattern;
 
 -- name: totals
-SELECT count(*), coalesce(sum(rows), 0), count(counted), coalesce(sum(counted), 0), coalesce(sum(quarantined), 0)
+SELECT
+  count(*), CAST(coalesce(sum(rows), 0) AS bigint), count(counted),
+  CAST(coalesce(sum(counted), 0) AS bigint), CAST(coalesce(sum(quarantined), 0) AS bigint)
 FROM chunks;
+
+-- name: next_chunk
+SELECT coalesce(max(number) + 1, 0) FROM chunks;
+
+-- name: next_seq
+SELECT coalesce(max(seq), 0) + 1 FROM detections;
+
+-- name: undelivered
+SELECT name, first_seq, last_seq, published_at FROM outbox
+WHERE first_seq NOT IN (SELECT first_seq FROM deliveries WHERE output = ?) ORDER BY first_seq;
+
+-- name: put_delivered
+INSERT INTO deliveries (output, first_seq, delivered_at) VALUES (?, ?, ?) ON CONFLICT (output, first_seq) DO NOTHING;

@@ -1,11 +1,11 @@
 -- The state of one pipeline. Tables of running values, one per grain, are made from the patterns beside these.
 
-CREATE TABLE IF NOT EXISTS meta (          -- single facts: cursor, YStartTime, what the state was made by
+CREATE TABLE meta (          -- single facts: cursor, YStartTime, what the state was made by
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS files (         -- source files in the order in which they were taken
+CREATE TABLE files (         -- source files in the order in which they were taken
   number   INTEGER PRIMARY KEY,
   name     TEXT NOT NULL,                  -- path below the source
   size     INTEGER NOT NULL,               -- bytes
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS files (         -- source files in the order in which
   problem  TEXT
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS chunks (        -- ingest notes a chunk when landed, detect when processed
+CREATE TABLE chunks (        -- ingest notes a chunk when landed, detect when processed
   number      INTEGER PRIMARY KEY,
   file        INTEGER NOT NULL,
   first_row   INTEGER NOT NULL,            -- row number in the source file, from 1
@@ -27,14 +27,14 @@ CREATE TABLE IF NOT EXISTS chunks (        -- ingest notes a chunk when landed, 
   processed_at TEXT
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS quarantine (    -- how many rows of a chunk went to the quarantine, by reason
+CREATE TABLE quarantine (    -- how many rows of a chunk went to the quarantine, by reason
   chunk  INTEGER NOT NULL,
   reason TEXT NOT NULL,
   rows   INTEGER NOT NULL,
   PRIMARY KEY (chunk, reason)
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS detections (    -- one per (pattern, key), in the order of publishing
+CREATE TABLE detections (    -- one per (pattern, key), in the order of publishing
   seq         INTEGER PRIMARY KEY,
   chunk       INTEGER NOT NULL,            -- the first chunk after which the condition held
   pattern     TEXT NOT NULL,
@@ -48,14 +48,14 @@ CREATE TABLE IF NOT EXISTS detections (    -- one per (pattern, key), in the ord
   UNIQUE (pattern, key)
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS turns (         -- later life of a detection: cleared (holds 0), held again (holds 1)
+CREATE TABLE turns (         -- later life of a detection: cleared (holds 0), held again (holds 1)
   seq   INTEGER NOT NULL,
   chunk INTEGER NOT NULL,
   holds INTEGER NOT NULL,
   PRIMARY KEY (seq, chunk)
 ) STRICT;
 
-CREATE TABLE IF NOT EXISTS outbox (        -- which detections go into which file; published_at once it is there
+CREATE TABLE outbox (        -- which detections go into which file; published_at once it is there
   first_seq    INTEGER PRIMARY KEY,
   last_seq     INTEGER NOT NULL,
   name         TEXT NOT NULL UNIQUE,

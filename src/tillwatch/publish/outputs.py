@@ -1,0 +1,31 @@
+"""From what is configured to outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tillwatch.clock import Clock
+from tillwatch.config import Output as Settings
+from tillwatch.config.mounted import secret_of
+from tillwatch.publish.delta import DeltaOutput
+from tillwatch.publish.jsonl import JsonLines
+from tillwatch.publish.output import Output
+from tillwatch.publish.parquet import ParquetFiles
+from tillwatch.publish.webhook import Webhook
+from tillwatch.stores.base import Store
+
+
+def open_output(settings: Settings, store: Callable[[str], Store], clock: Clock) -> Output:
+    """The output that is configured; `store` opens the place of objects. Nothing is written yet.
+
+    Raises ConfigError when a package that it needs is not installed, or the place is none for objects.
+    """
+    match settings.format:
+        case "jsonl":
+            return JsonLines(store(settings.uri))
+        case "parquet":
+            return ParquetFiles(store(settings.uri))
+        case "delta":
+            return DeltaOutput(settings.uri)
+        case "webhook":
+            return Webhook(settings.uri, secret_of(settings.secret_env, settings.secret_file), clock)

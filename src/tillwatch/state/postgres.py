@@ -1,0 +1,165 @@
+"""The state in a PostgreSQL database: one schema a pipeline, readable by any tool while it is written to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from tillwatch.errors import StateError
+from tillwatch.state import tables
+from tillwatch.state.base import Mechanism, TableRows
+from tillwatch.state.migrations import VERSION, known_version, migrations
+from tillwatch.state.postgres_place import PostgresPlace
+from tillwatch.state.postgres_session import SQL, Session
+from tillwatch.state.postgres_texts import csv_of
+from tillwatch.state.queries import in_psycopg
+from tillwatch.state.sql_state import QUERIES, Row, SqlState, no_state_yet
+
+T = TypeVar("T")
+
+_STATEMENTS = {name: in_psycopg(statement) for name, statement in QUERIES.items()}
+
+
+class PostgresState(SqlState):
+    """One session with the state; each thread opens its own. A lost connection is made anew by the next call."""
+
+    types = tables.POSTGRES
+
+    def __init__(self, place: PostgresPlace, *, readonly: bool = False) -> None:
+        self.place = place
+        self._session = Session(place, readonly=readonly)
+        self._in_transaction = False
+        try:
+            self._open(readonly=readonly)
+        except BaseException:
+            self._session.close()
+            raise
+
+    @property
+    def uri(self) -> str:
+        """Where the state is, without a password."""
+        return self.place.uri
+
+    def close(self) -> None:
+        self._session.close()
+
+    @contextlib.contextmanager
+    def lease(self, mechanism: Mechanism) -> Iterator[None]:
+        with self._session.clear_errors():
+            self._again_if_lost(lambda: self._session.take(mechanism))
+        try:
+            yield
+        finally:
+            self._session.let_go(mechanism)
+
+    def at_work(self, mechanism: Mechanism) -> bool:
+        """Whether an instance of the mechanism is at work now."""
+        with self._session.clear_errors():
+            return self._again_if_lost(lambda: self._session.holder(self._session.connection, mechanism)) is not None
+
+    def _put_rows(self, table: TableRows) -> None:
+        """COPY into a temporary table, then one statement puts all rows."""
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+        others = [sql.Identifier(name) for name in table.columns if name != "id"]
+        names = {"table": sql.Identifier(table.name), "columns": columns}
+        changed = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in others)
+        connection = self._session.connection
+        connection.execute(sql.SQL("CREATE TEMPORARY TABLE saved (LIKE {table}) ON COMMIT DROP").format(**names))
+        with connection.cursor().copy(sql.SQL("COPY pg_temp.saved ({columns}) FROM STDIN CSV").format(**names)) as copy:
+            copy.write(csv_of(list(table.columns.values())))
+        connection.execute(
+            sql.SQL(
+                "INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.saved ON CONFLICT (id) DO UPDATE SET "
+            ).format(**names)
+            + changed
+        )
+        connection.execute("DROP TABLE pg_temp.saved")
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        self._begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        try:
+            yield
+        finally:
+            self._in_transaction = False
+            self._session.rollback()
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        text = _STATEMENTS.get(statement, statement)
+        with self._session.clear_errors():
+            return iter(self._again_if_lost(lambda: self._session.connection.execute(text, values).fetchall()))
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> None:
+        self._session.connection.execute(_STATEMENTS.get(statement, statement), values or None)
+
+    def _run_each(self, statement: str, rows: Iterable[Row]) -> None:
+        with self._session.connection.cursor() as cursor:
+            cursor.executemany(_STATEMENTS.get(statement) or in_psycopg(statement), rows)
+
+    def _objects(self) -> set[str]:
+        return {name for (name,) in self._rows(SQL["objects"], (self.place.schema,))}
+
+    def _held_cursor(self) -> int:
+        rows = list(self._rows(SQL["held_cursor"]))
+        return int(rows[0][0]) if rows else 0
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._session.clear_errors():
+            self._begin("BEGIN")
+            try:
+                yield
+                if self._session.connection.execute("COMMIT").statusmessage != "COMMIT":
+                    raise StateError(f"state {self.uri}: the server rolled the transaction back")
+            except BaseException:
+                self._session.rollback()
+                raise
+            finally:
+                self._in_transaction = False
+
+    def _begin(self, statement: str) -> None:
+        with self._session.clear_errors():
+            self._again_if_lost(lambda: self._session.connection.execute(statement))
+        self._in_transaction = True
+
+    # the schema
+
+    def _open(self, *, readonly: bool) -> None:
+        version = self._version(readonly=readonly)
+        if readonly and version == 0:
+            raise no_state_yet(self.uri)
+        if version < VERSION:
+            self._migrate()
+
+    def _version(self, *, readonly: bool) -> int:
+        """The schema's version, 0 for none. Raises StateError when it cannot be worked with."""
+        there = self._objects()
+        if not there:
+            return 0
+        if "meta" not in there or "chunks" not in there:
+            raise StateError(f"{self.uri}: this schema has tables of another program: choose another by ?schema=NAME")
+        return known_version(self.get_meta("schema") or "none", self.uri, readonly=readonly)
+
+    def _migrate(self) -> None:
+        with self._transaction():
+            list(self._rows(SQL["one_migrates"], (self.place.schema,)))
+            (there,) = self._rows(SQL["there_is_a_schema"], (self.place.schema,))
+            if not there[0]:  # asked, since IF NOT EXISTS needs the right to create even where nothing is created
+                self._run(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.place.schema)).as_string())
+            version = self._version(readonly=False)  # another session may just have done it
+            for statement in migrations("postgres", version):
+                self._run(statement)
+            self._set_meta("schema", str(VERSION))
+
+    def _again_if_lost(self, ask: Callable[[], T]) -> T:
+        """What `ask` gives, which changes nothing; asked again when the connection turns out to have been lost."""
+        try:
+            return ask()
+        except psycopg.OperationalError:
+            if self._in_transaction or not self._session.is_lost:
+                raise
+            return ask()
