@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.compose import Composed
-from tillwatch.config import Settings, masked
-from tillwatch.errors import TillwatchError
+from tillwatch.config import Output, Settings, masked
+from tillwatch.config.mounted import secret_of
+from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.ingest import IngestSettings, look
 from tillwatch.ingest.formats import is_whole, pieces_of
 from tillwatch.lookups import read_lookup
@@ -29,6 +30,8 @@ from tillwatch.patterns.shown import show
 from tillwatch.pipeline import Pipeline
 from tillwatch.sources import Source, open_source
 from tillwatch.sources.base import Found, Remote, at_once
+from tillwatch.state.postgres_place import SCHEMES
+from tillwatch.stores import open_store
 
 FILES_LOOKED_INTO = 20
 
@@ -52,12 +55,12 @@ def check(pipeline: Pipeline) -> Report:
     problems = [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
     if not problems:
         problems += _state_problems(pipeline)
-    return Report(tuple(plan(composed)), tuple(problems))
+    return Report(tuple(plan(pipeline)), tuple(problems))
 
 
-def plan(composed: Composed) -> Iterator[str]:
+def plan(pipeline: Pipeline) -> Iterator[str]:
     """What a run does, in words."""
-    settings = composed.settings
+    settings, composed = pipeline.settings, pipeline.composed
     source = settings.source
     pace = f"one every {source.every:g} s" if source.every else "as fast as possible"
     yield f"source      {masked(source.uri)}: chunks of {source.rows:,} rows, {pace}"
@@ -69,13 +72,26 @@ def plan(composed: Composed) -> Iterator[str]:
         on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
         place = lookup.uri or lookup.path
         yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
-    yield f"landing     {masked(settings.landing.uri)}, {settings.landing.format}"
-    yield f"quarantine  {masked(settings.quarantine)}"
-    yield f"state       {masked(settings.state)}"
-    out = settings.detections
-    yield f"detections  {masked(out.uri)}: {out.rows} per file, linger {out.linger:g} s, times in {out.timezone}"
+    yield from _place_lines(pipeline)
     for each in composed.program.plans:
         yield from _pattern_lines(each)
+
+
+def _place_lines(pipeline: Pipeline) -> Iterator[str]:
+    settings = pipeline.settings
+    landing, out = settings.landing, settings.detections
+    layout = "" if landing.layout == "flat" else f", layout {landing.layout}"
+    yield f"landing     {masked(landing.uri)}, {landing.format}{layout}"
+    yield f"quarantine  {masked(settings.quarantine)}"
+    yield f"state       {masked(settings.state)}"
+    place = "no files of their own" if out.format == "none" else masked(out.uri)
+    yield f"detections  {place}: {out.rows} per file, linger {out.linger:g} s, times in {out.timezone}"
+    for name, output in pipeline.outputs().items():
+        yield f"output      {name}: {settings.outputs[name].format}, {output.place}"
+    if settings.reports is not None:
+        yield f"reports     {masked(settings.reports)}"
+    if asked_later := [name for name, uri in _object_places(settings).items() if open_store(uri).remote]:
+        yield f"            not asked now, but tried first thing in a run: {', '.join(asked_later)}"
 
 
 def _pattern_lines(plan: Plan) -> Iterator[str]:
@@ -151,17 +167,39 @@ def _lookup_problems(composed: Composed) -> Iterator[str]:
             yield str(error)
 
 
+def _object_places(settings: Settings) -> dict[str, str]:
+    """The places that a run creates objects in, by their name in the configuration."""
+    places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
+    if settings.detections.format != "none":
+        places["detections"] = settings.detections.uri
+    places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
+    return places if settings.reports is None else places | {"reports": settings.reports}
+
+
 def _place_problems(settings: Settings) -> Iterator[str]:
-    """Places that cannot be written to."""
-    uris = {"landing": settings.landing.uri, "quarantine": settings.quarantine, "detections": settings.detections.uri}
-    taken: dict[Path, str] = {}
-    for name, uri in uris.items():
-        folder = Path(uri.removeprefix("file://"))
-        if folder in taken:
-            yield f"{name}: {folder} is the place of {taken[folder]} too; give each its own"
-        taken[folder] = name
-        yield from _unwritable(name, folder)
-    yield from _unwritable("state", Path(settings.state).parent)
+    """Places that are used twice or cannot be written to, and secrets that are not there; no cloud is asked."""
+    taken: dict[str, str] = {}
+    for name, uri in _object_places(settings).items():
+        store = open_store(uri)
+        if store.uri in taken:
+            yield f"{name}: {store.uri} is the place of {taken[store.uri]} too; give each its own"
+        taken[store.uri] = name
+        if not store.remote:
+            yield from _unwritable(name, Path(store.uri))
+    for name, output in settings.outputs.items():
+        if output.format == "delta" and "://" not in output.uri:
+            yield from _unwritable(f"outputs.{name}", Path(output.uri))
+        elif output.format == "webhook":
+            yield from _secret_problems(name, output)
+    if not settings.state.startswith(SCHEMES):
+        yield from _unwritable("state", Path(settings.state).parent)
+
+
+def _secret_problems(name: str, output: Output) -> Iterator[str]:
+    try:
+        secret_of(output.secret_env, output.secret_file)()
+    except TillwatchError as error:
+        yield f"outputs.{name}: {error}"
 
 
 def _unwritable(name: str, folder: Path) -> Iterator[str]:
@@ -173,11 +211,14 @@ def _unwritable(name: str, folder: Path) -> Iterator[str]:
 
 
 def _state_problems(pipeline: Pipeline) -> Iterator[str]:
-    """A state that was made by another configuration."""
-    if not Path(pipeline.settings.state).exists():
+    """A state that was made by another configuration, or a database that does not answer."""
+    place = pipeline.settings.state
+    if not place.startswith(SCHEMES) and not Path(place).exists():
         return
     try:
         with pipeline.opened(readonly=True) as state:
             state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+    except StateMissing:
+        return
     except TillwatchError as error:
         yield str(error)

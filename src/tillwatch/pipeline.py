@@ -25,6 +25,7 @@ from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSetti
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Landing
 from tillwatch.publish.deliver import Delivery
+from tillwatch.publish.output import Output
 from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
@@ -96,6 +97,10 @@ class Pipeline:
         if store.remote:
             retry(lambda: check_creates(store))
         return store
+
+    def outputs(self) -> dict[str, Output]:
+        """The further outputs, by name; nothing is asked of them yet."""
+        return {name: open_output(o, self.store, self.clock) for name, o in self.settings.outputs.items()}
 
     @cached_property
     def setup(self) -> Setup:
@@ -175,8 +180,7 @@ class Pipeline:
 
     def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
         """Delivers to the further outputs while it is open."""
-        outputs = {name: open_output(o, self.store, self.clock) for name, o in self.settings.outputs.items()}
-        return Delivery(outputs, self.opened, self.setup.fingerprint, retry, once=once)
+        return Delivery(self.outputs(), self.opened, self.setup.fingerprint, retry, once=once)
 
     def _report(self, state: State, first: int, retry: Retry) -> None:
         """Writes the quality reports of a run that began at chunk `first`."""

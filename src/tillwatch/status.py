@@ -6,8 +6,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tillwatch.config import masked
+from tillwatch.config import Settings, masked
 from tillwatch.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStatus:
+    """A further output: what it is, where, and how many of the planned files it does not have yet."""
+
+    format: str
+    place: str
+    undelivered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +24,13 @@ class Status:
     """A pipeline at one moment. Counts are of the whole pipeline, not of this run.
 
     `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet;
-    `files` are source files by status; `problems` what is wrong with source files.
+    `files` are source files by status; `problems` what is wrong with source files. `places` are where things are, by
+    their name in the configuration: without `detections` where no files are published, then none waits either.
     """
 
     source: str
+    places: Mapping[str, str]
+    layout: str
     landed_chunks: int
     landed_rows: int
     processed_chunks: int
@@ -28,6 +40,7 @@ class Status:
     files_published: int
     files_waiting: int
     unplanned: int
+    outputs: Mapping[str, OutputStatus]
     ingest_at_work: bool
     detect_at_work: bool
     started_at: str | None
@@ -46,8 +59,11 @@ def status(pipeline: Pipeline) -> Status:
         totals, cursor, plans, files = state.totals(), state.cursor(), state.files_planned(), state.files()
         found = state.by_pattern()
         published = sum(p.published_at is not None for p in plans)
+        settings = pipeline.settings
         return Status(
-            masked(pipeline.settings.source.uri),
+            masked(settings.source.uri),
+            _places(settings),
+            settings.landing.layout,
             pipeline.landing.next_number(cursor.chunk),
             totals.rows,
             cursor.chunk,
@@ -55,11 +71,24 @@ def status(pipeline: Pipeline) -> Status:
             state.quarantined(),
             {p.pattern.id: found.get(p.pattern.id, 0) for p in pipeline.composed.program.plans},
             published,
-            len(plans) - published,
+            0 if settings.detections.format == "none" else len(plans) - published,
             state.unplanned(),
+            {
+                name: OutputStatus(settings.outputs[name].format, output.place, len(state.undelivered(name)))
+                for name, output in pipeline.outputs().items()
+            },
             state.at_work("ingest"),
             state.at_work("detect"),
             state.started_at(),
             dict(Counter(f.status for f in files)),
             tuple(f"{f.file.name}: {f.problem}" for f in files if f.problem),
         )
+
+
+def _places(settings: Settings) -> dict[str, str]:
+    places = {"landing": settings.landing.uri, "quarantine": settings.quarantine, "state": settings.state}
+    if settings.detections.format != "none":
+        places["detections"] = settings.detections.uri
+    if settings.reports is not None:
+        places["reports"] = settings.reports
+    return {name: masked(place) for name, place in places.items()}

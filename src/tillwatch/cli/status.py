@@ -64,6 +64,9 @@ def _rows(found: Status) -> Iterator[Row]:
     yield "detections", by_pattern(found.detections)
     unplanned = f", {many(found.unplanned, 'detection')} in no file yet" if found.unplanned else ""
     yield "published", f"{many(found.files_published, 'file')}, {found.files_waiting:,} waiting{unplanned}"
+    for name, output in found.outputs.items():
+        waiting_for = f"{many(output.undelivered, 'file')} to be delivered" if output.undelivered else "all delivered"
+        yield "output", f"{name}: {output.format}, {output.place}, {waiting_for}"
     for problem in found.problems:
         yield "problem", problem
 

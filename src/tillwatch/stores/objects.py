@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +11,8 @@ from tillwatch.stores.cloud import TIMEOUT, Connected, connect
 from tillwatch.stores.trouble import explained, trouble
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
+
     from tillwatch.stores.cloud import Bucket
 
 T = TypeVar("T")
@@ -84,23 +86,45 @@ class ObjectStore:
         return self._do("look for", name, look)
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[str]:
-        """Names that start with `prefix` and sort after `after`, in code point order.
+        """Names that start with `prefix` and sort after `after`, in code point order, a page at a time.
 
-        The service is asked for what follows `after` only; where it does not heed that, all is listed and the
-        rest left out here.
+        Who stops early has asked for no more pages. The service is asked for what follows `after` only; where it does
+        not heed that, all is listed and the rest left out here. Raises StoreError, while it is read, also for a service
+        that does not list in order.
         """
+        last = ""
+        for name in self._below(prefix, after):
+            if name <= last:
+                raise StoreError(f"cannot list {self.uri}: the service names {name!r} after {last!r}, not in order.")
+            last = name
+            if name > after and name.startswith(prefix):
+                yield name
+            elif name > max(after, prefix):
+                return
+
+    def _below(self, prefix: str, after: str) -> Iterator[str]:
+        """Names as the service gives them, from before the first one that is wanted."""
         root = f"{self._connected.prefix}/" if self._connected.prefix else ""
         folder = prefix.rpartition("/")[0]  # a service's own prefix ends with a part of the name
         if folder and not _is_name(folder):
-            return iter(())
-        offset = root + after if _is_name(after) else None
-
-        def names(bucket: Bucket) -> list[str]:
-            pages = bucket.list((root + folder).rstrip("/") or None, offset=offset, chunk_size=_PAGE)
-            return [entry["path"][len(root) :] for page in pages for entry in page if entry["path"].startswith(root)]
-
-        found = self._do("list", "", names)
-        return iter(sorted(name for name in found if name.startswith(prefix) and name > after))
+            return
+        last = max(after, prefix[:-1])
+        renewed = False
+        while True:
+            connected = self._connected
+            pages = connected.store.list(
+                (root + folder).rstrip("/") or None, offset=root + last if _is_name(last) else None, chunk_size=_PAGE
+            )
+            try:
+                for name in _paths(pages, root):
+                    last = name
+                    yield name
+                return
+            except _obstore_errors() as error:
+                if renewed or not trouble(error).is_refusal:
+                    raise explained(error, "list", self.uri, "", self._timeout) from None
+            self._renewed(connected)
+            renewed = True
 
     def delete(self, name: str) -> None:
         """Removes the object; it is fine when there is none."""
@@ -142,6 +166,10 @@ class ObjectStore:
             if self._connected is refused:
                 self._connected = connect(self.uri, self._timeout)
             return self._connected
+
+
+def _paths(pages: Iterable[Sequence[ObjectMeta]], root: str) -> Iterator[str]:
+    return (entry["path"][len(root) :] for page in pages for entry in page if entry["path"].startswith(root))
 
 
 def _is_name(text: str) -> bool:
