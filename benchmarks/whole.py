@@ -45,9 +45,7 @@ def _contestant(name: str, folder: Path, data: Data, empty: Data) -> Done:
 def _section(data: Data, rounds: list[dict[str, Done]], found: str) -> Section:
     bare = [(r[RUN].seconds - r[RUN_START].seconds, r[FLOOR].seconds - r[FLOOR_START].seconds) for r in rounds]
     ratio = spread(work / floor for work, floor in bare)
-    least = spread(
-        (r[BARE].seconds - r[FLOOR_START].seconds) / floor for r, (_, floor) in zip(rounds, bare, strict=True)
-    )
+    least = spread((r[BARE].seconds - r[FLOOR_START].seconds) / f for r, (_, f) in zip(rounds, bare, strict=True))
     whole = spread(r[RUN].seconds / r[FLOOR].seconds for r in rounds)
     rows = [_row(name, [r[name] for r in rounds]) for name in CONTESTANTS]
     rows += [
@@ -59,8 +57,8 @@ def _section(data: Data, rounds: list[dict[str, Done]], found: str) -> Section:
         f"{data.name}, {data.rows:,} rows, {in_rounds(len(rounds))}, one process after the other. {found}\n\n"
         + table(["process", "seconds, median (least–greatest)", "of processor time"], rows)
         + f"\n\n`run --once` takes **{ratio.shown()}** times the floor, start-up taken off both "
-        f"({speed.shown('{:,.0f}')} rows/s), and {whole.shown()} times with it. The bare calls of the same libraries take "
-        f"{least.shown()} times the floor."
+        f"({speed.shown('{:,.0f}')} rows/s), and {whole.shown()} times with it. The bare calls of the same libraries "
+        f"take {least.shown()} times the floor."
     )
     verdict = Verdict(
         "a", "`run --once`, times the floor", ratio.shown(), f"at most {TARGET:.0f}", ratio.median <= TARGET
