@@ -12,6 +12,7 @@ TillwatchError
     │   ├── ObjectMissing   no object of that name
     │   └── ObjectConflict  the name is taken by other content
     ├── LogError       the landing zone is not a whole log: a gap, a wrong digest, other content
+    │   └── ChunkRefused    rows cannot be written in the landing zone's format
     ├── StateError     the state store is not usable
     │   ├── StateMissing    there is no state yet: nothing has been run
     │   └── StateConflict   it was made by another configuration, or moved on by another process
@@ -77,6 +78,10 @@ class ObjectConflict(StoreError):
 
 class LogError(RunError):
     """The landing zone is not a whole log."""
+
+
+class ChunkRefused(LogError):
+    """Rows cannot be written in the landing zone's format."""
 
 
 class StateError(RunError):

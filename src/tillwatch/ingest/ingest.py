@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tillwatch.clock import Clock
-from tillwatch.errors import SourceError, SourceUnavailable
+from tillwatch.errors import ChunkRefused, SourceError, SourceUnavailable
 from tillwatch.ingest.discover import look
 from tillwatch.ingest.formats import pieces_of
 from tillwatch.ingest.known import Finding, Known
@@ -196,6 +196,11 @@ class _Ingest:
                         raise FileChanged(found.name)
                     self._land(record.file, piece)
                     record = replace(record, rows=piece.position.row, digest=piece.file_digest)
+                self._lander.settle()
+        except ChunkRefused as error:
+            ended, refused = FileRefused(f"cannot be landed: {error}"), self._lander.go_on()
+            self._number = refused.number
+            record = replace(record, rows=refused.first_row - 1, digest=None)
         except (FileRefused, FileBroken, FileChanged) as error:
             ended = error
         except SourceUnavailable:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import polars as pl
 
 from tillwatch.clock import Clock
-from tillwatch.errors import LogError
+from tillwatch.errors import ChunkRefused, LogError
 from tillwatch.landing import Landing
 from tillwatch.model import ChunkInfo
 from tillwatch.retry import Retry
@@ -48,9 +48,10 @@ class Lander:
         self._landed: list[ChunkInfo] = []
         self._noted_at = clock.monotonic()
         self._failed = False
+        self._refused: ChunkInfo | None = None
 
     def put(self, info: ChunkInfo, frame: pl.DataFrame) -> None:
-        """Lands the chunk soon. Raises what landing this or an earlier chunk raised."""
+        """Lands the chunk soon. Raises what landing this or an earlier chunk raised; `go_on` after ChunkRefused."""
         self._waiting.append(self._pool.submit(self._put, info, frame))
         while self._waiting and (len(self._waiting) > _AHEAD or self._waiting[0].done()):
             self._landed.append(self._waiting.popleft().result())
@@ -63,13 +64,25 @@ class Lander:
             self._landed.append(self._waiting.popleft().result())
         self._note()
 
+    def go_on(self) -> ChunkInfo:
+        """Forgets the chunk that was refused, which it returns, and those behind it; theirs are the next numbers."""
+        if self._refused is None:
+            raise LogError("no chunk was refused")
+        for behind in self._waiting:
+            behind.exception()  # each has failed, because the one before it did
+        self._waiting.clear()
+        refused, self._refused, self._failed = self._refused, None, False
+        self._note()
+        return refused
+
     def _put(self, info: ChunkInfo, frame: pl.DataFrame) -> ChunkInfo:
         if self._failed:
             raise LogError(f"chunk {info.number} was not landed, because the one before it could not be")
         try:
             return self._retry(lambda: self._landing.put(info, frame))
-        except BaseException:
+        except BaseException as error:
             self._failed = True
+            self._refused = info if isinstance(error, ChunkRefused) else None
             raise
 
     def _note(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from tillwatch.errors import LogError
+from tillwatch.errors import ChunkRefused
 from tillwatch.landing.metadata import KEY, metadata
 from tillwatch.model import RESERVED, SOURCE_ROW, ChunkInfo
 
@@ -35,7 +35,7 @@ def encode_parquet(info: ChunkInfo, frame: pl.DataFrame, where: str) -> bytes:
             metadata={KEY: metadata(info)},
         )
     except pl.exceptions.PolarsError as error:
-        raise LogError(f"{where}: cannot be written as Parquet: {_brief(error)}") from error
+        raise ChunkRefused(f"{where}: cannot be written as Parquet: {_brief(error)}") from error
     return target.getvalue()
 
 
@@ -55,7 +55,7 @@ def encode_csv(frame: pl.DataFrame, where: str) -> bytes:
     try:
         frame.select(_as_text(name, dtype) for name, dtype in frame.schema.items()).write_csv(target)
     except pl.exceptions.PolarsError as error:
-        raise LogError(f"{where}: cannot be written as CSV; use Parquet: {_brief(error)}") from error
+        raise ChunkRefused(f"{where}: cannot be written as CSV; use Parquet: {_brief(error)}") from error
     return target.getvalue()
 
 
