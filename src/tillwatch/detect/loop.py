@@ -106,7 +106,7 @@ class Detect:
                 if self._work():
                     continue
                 if last_look:
-                    self._check_gap()
+                    self._retry(self._check_gap)
                     break
                 self._clock.wait(wake.hint, self._idle())
         finally:
@@ -117,7 +117,7 @@ class Detect:
         setup = self._setup
         tables = snapshot.shapes(setup.program)
         cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
-        recover(self._fold, self._decoder, self._landing, self._state, cursor)
+        recover(self._fold, self._decoder, self._landing, self._state, cursor, self._retry)
         self._next, self._saved = cursor.chunk, cursor.tables
         self._publish()
         self._note_lingering(0)
@@ -219,8 +219,8 @@ class Detect:
     def _save(self) -> None:
         """Brings the tables of the state up to the cursor."""
         began, touched = self._clock.monotonic(), self._fold.touched
-        rows = snapshot.dump(self._fold, self._fold.take_dirty())
-        self._retry(lambda: self._state.save_tables(rows, self._next))
+        dirty = self._fold.take_dirty()
+        self._retry(lambda: self._state.save_tables(snapshot.dump(self._fold, dirty), self._next))
         self._saved = self._next
         self._saving.done(touched, began, self._clock.monotonic())
 

@@ -13,23 +13,25 @@ from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
 from tillwatch.model import Chunk
+from tillwatch.retry import Retry
 from tillwatch.state.base import Cursor, State, StoredDetection
 
 BATCH_CHUNKS = 24
 
 
-def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor: Cursor) -> None:
-    """Brings an empty fold to the state before `cursor.chunk`.
+def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor: Cursor, retry: Retry) -> None:
+    """Brings an empty fold to the state before `cursor.chunk`; what is refused for now is tried again.
 
     Raises StateConflict when the log does not give the detections that were committed.
     """
     if cursor.chunk == 0:
         return
-    snapshot.restore(fold, [state.load_table(shape) for shape in snapshot.shapes(fold.program)])
-    stored = list(state.detections())
-    _mark(fold, state, [s for s in stored if s.detection.chunk < cursor.tables], cursor.tables)
-    digests = state.digests(cursor.tables, cursor.chunk - 1)
-    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests)
+    snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
+    stored = retry(lambda: list(state.detections()))
+    turns = retry(lambda: state.turns(cursor.tables))
+    _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns)
+    digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
+    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     if found != expected:
         raise StateConflict(
@@ -39,14 +41,14 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
 
 
 def refold(
-    fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str]
+    fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> list[tuple[int, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order."""
     columns = list(decoder.columns.values())
     found = []
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
-        chunks = [landing.read(n, columns) for n in batch]
+        chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
         _check_digests(chunks, digests)
         decoded = decoder.decode([c.frame for c in chunks])
         for number, chunk in zip(batch, decoded, strict=True):
@@ -63,10 +65,10 @@ def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
             )
 
 
-def _mark(fold: Fold, state: State, stored: Sequence[StoredDetection], before: int) -> None:
+def _mark(fold: Fold, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]]) -> None:
     """Detections made before the tables were saved, each holding or not as it was then."""
     holds = {s.seq: True for s in stored}
-    holds.update({seq: now for seq, _, now in state.turns(before) if seq in holds})
+    holds.update({seq: now for seq, _, now in turns if seq in holds})
     for pattern in {s.detection.pattern: None for s in stored}:
         mine = [s for s in stored if s.detection.pattern == pattern]
         fold.mark(pattern, [s.detection.key for s in mine], [holds[s.seq] for s in mine])

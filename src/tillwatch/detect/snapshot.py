@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from tillwatch.state.base import TableRows
 from tillwatch.state.tables import TableShape
 
 Ints = NDArray[np.int64]
+
+ROWS = 50_000
+"""Rows of a table that are dumped at a time."""
 
 
 def shapes(program: Program) -> list[TableShape]:
@@ -53,9 +56,11 @@ def _feature_sql(feature: Feature, table: TableSpec, unit: int) -> str | None:
     return f'CASE WHEN "{count}" > 0 THEN CAST("{value}" AS REAL) / {divisor} END'
 
 
-def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> list[TableRows]:
-    """The rows of these slots."""
-    return [_rows(fold, grain, slots) for grain, slots in dirty.items() if len(slots)]
+def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> Iterator[TableRows]:
+    """The rows of these slots, some at a time: as Python's numbers and texts all of them could fill the memory."""
+    for grain, slots in dirty.items():
+        for start in range(0, len(slots), ROWS):
+            yield _rows(fold, grain, slots[start : start + ROWS])
 
 
 def whole_table(fold: Fold, name: str) -> TableRows:

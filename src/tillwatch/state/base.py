@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -226,7 +226,7 @@ class State(Ledger, Protocol):
         """Notes that the output has the file; noting it again changes nothing."""
         ...
 
-    def save_tables(self, tables: Sequence[TableRows], chunk: int) -> None:
+    def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
         """Replaces rows by id; the tables then hold the state before `chunk`."""
         ...
 

@@ -167,7 +167,7 @@ class SqlState(ABC):
         last = {(t.pattern, key): int(t.holds) for t, key in keyed}
         self._run_each("set_holds", [(holds, *key) for key, holds in last.items()])
 
-    def save_tables(self, tables: Sequence[TableRows], chunk: int) -> None:
+    def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
         with self._transaction():
             for table in tables:
                 if table.columns["id"]:
