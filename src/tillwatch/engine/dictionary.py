@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 EMPTY = -1
 """Code of the empty text."""
 
-_SPACE = (
+SPACE = (
     "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
     "\u205f\u3000"
 )  # what Unicode calls White_Space, as Polars and Rust do; Python's own strip() takes four control characters more
@@ -27,7 +27,7 @@ def clean(text: str) -> str:
     >>> clean(" 'M348934600' "), clean('"x"'), clean("'"), clean("'a\\"")
     ('M348934600', 'x', "'", '\\'a"')
     """
-    text = text.strip(_SPACE)
+    text = text.strip(SPACE)
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
     return text

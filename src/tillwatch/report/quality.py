@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from tillwatch.engine.decode import Decoded, Decoder
-from tillwatch.engine.dictionary import cleaned
+from tillwatch.engine.dictionary import SPACE, cleaned
 from tillwatch.landing import Landing
 from tillwatch.model import MALFORMED, RESERVED, Chunk
 
@@ -112,8 +112,17 @@ def _empty(frame: pl.DataFrame) -> dict[str, int]:
     names = sorted(name for name in frame.columns if name not in RESERVED)
     if not names:
         return {}
-    counts = frame.select(_is_empty(name, frame.schema[name]).sum().alias(name) for name in names)
-    return {name: int(count) for name, count in zip(names, counts.row(0), strict=True)}
+    perhaps = frame.select(_may_be_empty(name, frame.schema[name]).sum().alias(name) for name in names).row(0)
+    return {
+        name: int(frame[name].to_frame().select(_is_empty(name, frame.schema[name]).sum()).item()) if count else 0
+        for name, count in zip(names, perhaps, strict=True)
+    }
+
+
+def _may_be_empty(name: str, dtype: pl.DataType) -> pl.Expr:
+    """True at least wherever `_is_empty` is; costs a fraction of it, and is seldom true."""
+    missing = pl.col(name).is_null()
+    return missing if dtype != pl.String else missing | (pl.col(name).str.strip_chars(SPACE + "'\"") == "")
 
 
 def _is_empty(name: str, dtype: pl.DataType) -> pl.Expr:

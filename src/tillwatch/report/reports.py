@@ -56,7 +56,7 @@ class Reporter:
         """The report of all processed chunks, or of those of one day (such as 2026-11-20)."""
         days = self._days()
         numbers = [n for n, of in days.items() if day in (None, of)]
-        return self._report(numbers, days, day)
+        return self._report(numbers, days, day, {})
 
     def write(self, store: Store, first: int) -> list[str]:
         """Puts the report of the run that processed the chunks from `first` on, and those of days that grew.
@@ -67,25 +67,30 @@ class Reporter:
         """
         days = self._days()
         names: list[str] = []
+        measured: dict[int, Quality] = {}  # a run's chunks are those of a day as well
         if run := [n for n in days if n >= first]:
-            names += _put(store, f"run/{first:012}-{max(run):012}", self._report(run, days, None))
+            names += _put(store, f"run/{first:012}-{max(run):012}", self._report(run, days, None, measured))
         known = max((int(name[-17:-5]) for name in store.list("day/") if name.endswith(".json")), default=-1)
         last = {day: n for n, day in sorted(days.items())}
         # In the order of their last chunks: what a killed run leaves out is beyond what it has put.
         for day, end in sorted(last.items(), key=lambda item: item[1]):
             if end > known:
-                report = self._report([n for n, of in days.items() if of == day], days, day)
+                report = self._report([n for n, of in days.items() if of == day], days, day, measured)
                 names += _put(store, f"day/{day}/{end:012}", report)
         return names
 
     def _days(self) -> dict[int, str]:
-        """The processed chunks by number, and the day of each."""
-        return {number: at[:10] for number, at in self.state.processed().items()}
+        """The processed chunks by number, and the day of each; what retention has removed cannot be looked at."""
+        kept_from = self.landing.removed().chunks
+        return {number: at[:10] for number, at in self.state.processed().items() if number >= kept_from}
 
-    def _report(self, numbers: Sequence[int], days: Mapping[int, str], day: str | None) -> Report:
-        found = list(qualities(self.landing, self.decoder, self.time, numbers))
+    def _report(
+        self, numbers: Sequence[int], days: Mapping[int, str], day: str | None, measured: dict[int, Quality]
+    ) -> Report:
+        missing = [n for n in numbers if n not in measured]
+        measured.update(qualities(self.landing, self.decoder, self.time, missing))
         names = sorted({days[n] for n in numbers})
-        by_day = {name: total(q for n, q in found if days[n] == name) for name in names}
+        by_day = {name: total(measured[n] for n in numbers if days[n] == name) for name in names}
         return Report(*_ends(numbers), total(by_day.values()), by_day, day)
 
 
