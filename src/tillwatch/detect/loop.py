@@ -26,6 +26,9 @@ from tillwatch.stores.base import Store, put_same
 BATCH_CHUNKS = 24
 BATCH_ROWS = 240_000
 POLL_SECONDS = 0.25
+LIST_SECONDS = 60.0
+"""While nothing comes, how often the landing zone is listed: a look at the next chunk alone finds no gap."""
+
 LOCAL_READERS, REMOTE_READERS = 2, 16
 
 
@@ -90,6 +93,7 @@ class Detect:
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._next = self._saved = 0
         self._saving = Saving(clock.monotonic())
+        self._listed_at = clock.monotonic()
         self._lingering_since: float | None = None
         self._rows_per_chunk = BATCH_ROWS
         readers = REMOTE_READERS if landing.remote else LOCAL_READERS
@@ -105,10 +109,10 @@ class Detect:
                 last_look = once and wake.upstream_done()  # asked before looking, so that nothing slips between
                 if self._work():
                     continue
-                if last_look:
-                    self._retry(self._check_gap)
+                if last_look and not self._retry(self._is_more):
                     break
-                self._clock.wait(wake.hint, self._idle())
+                if not last_look:
+                    self._clock.wait(wake.hint, self._idle())
         finally:
             self._readers.shutdown(cancel_futures=True)
         self._finish()
@@ -191,6 +195,8 @@ class Detect:
     def _idle(self) -> float:
         """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
         now = self._clock.monotonic()
+        if now - self._listed_at >= LIST_SECONDS:
+            self._retry(self._is_more)
         left = POLL_SECONDS
         if self._lingering_since is not None:
             left = self._lingering_since + self._setup.linger - now
@@ -224,13 +230,16 @@ class Detect:
         self._saved = self._next
         self._saving.done(touched, began, self._clock.monotonic())
 
-    def _check_gap(self) -> None:
+    def _is_more(self) -> bool:
+        """Whether a listing shows chunks that a look did not: merged by another pipeline, or landed just now."""
+        self._listed_at = self._clock.monotonic()
         later = next(iter(self._landing.numbers(self._next)), None)
         if later is not None and not self._landing.has(self._next):
             raise LogError(
                 f"the landing zone has chunk {later} but not chunk {self._next}: a chunk was removed. "
                 "Bring it back; nothing after it can be judged."
             )
+        return later is not None
 
 
 def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Commit:

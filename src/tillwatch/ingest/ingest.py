@@ -227,6 +227,7 @@ class _Ingest:
         self._number += 1
         if self._pace.every:
             self._lander.settle()
+            self._pace.rest(self._stop)
 
     def _finish(self, record: FileRecord, status: FileStatus, problem: str | None) -> None:
         self._lander.settle()
