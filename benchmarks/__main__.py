@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import detect, growth, latency, machine, memory, whole
+from benchmarks import detect, growth, latency, machine, memory, places, whole
 from benchmarks.plan import Plan, workplace
 from benchmarks.report import Section, verdicts
 
@@ -16,8 +16,9 @@ BENCHMARKS: dict[str, tuple[Callable[[Plan], Section], int]] = {
     "c": (latency.measure, 3),
     "d": (memory.measure, 3),
     "e": (growth.measure, 3),
+    "places": (places.measure, 3),
 }
-"""By letter: the benchmark, and how many rounds it has by default."""
+"""By name: the benchmark, and how many rounds it has by default."""
 
 
 def arguments() -> argparse.Namespace:
@@ -25,9 +26,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "which",
         nargs="*",
-        metavar="a…e",
+        metavar="a…e, places",
         help="a: run --once against the floor; b: detect alone; c: latency; d: memory; e: growth, up to 30 times the "
-        "data (without naming it: up to 10 times). Default: all.",
+        "data (without naming it: up to 10 times); places: landing zone in S3 and local. Default: all.",
     )
     parser.add_argument("--repeat", type=int, metavar="N", help="rounds of each")
     parser.add_argument("--quick", action="store_true", help="small generated data, one round: does it work at all?")

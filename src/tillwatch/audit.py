@@ -19,17 +19,22 @@ from tillwatch.publish.files import render
 from tillwatch.retry import Retry
 from tillwatch.state.base import ChunkRecord, Cursor, FilePlan, StoredDetection, TableRows
 from tillwatch.stores.base import Store
+from tillwatch.stores.probe import PREFIX
 
 BATCH_CHUNKS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing proved or not. `text` says what was looked at; `problems` what was found wrong."""
+    """One thing proved or not. `text` says what was looked at; `problems` what was found wrong.
+
+    `limit` says what cannot be proved any more, because retention has removed chunks; it is empty otherwise.
+    """
 
     name: str
     text: str
     problems: tuple[str, ...]
+    limit: str = ""
 
     @property
     def ok(self) -> bool:
@@ -44,6 +49,7 @@ class Findings:
     rows: int = 0
     counted: int = 0
     quarantined: int = 0
+    removed: int = 0
     log: list[str] = field(default_factory=list)
     accounts: list[str] = field(default_factory=list)
     tables: list[str] = field(default_factory=list)
@@ -78,20 +84,37 @@ def audit(
     when a place cannot be read.
     """
     retry = Retry(pipeline.clock, threading.Event(), on_notice, PATIENCE_ONCE)
-    retry(lambda: pipeline.setup)
+    pipeline.read_setup(on_notice)
     kept = retry(lambda: _kept(pipeline))
     numbers = retry(lambda: list(pipeline.landing.numbers()))
+    removed = retry(pipeline.landing.removed)
+    gone = f"chunks 0 to {removed.chunks - 1}" if removed.chunks else ""
     yield _numbers(numbers, kept.cursor)
-    found = _Reading(pipeline, kept, retry, on_progress).findings(numbers)
-    yield Check("digests", f"{len(numbers)} chunks, {found.rows:,} rows, as their digests say", tuple(found.log))
+    found = _Reading(pipeline, kept, removed.chunks, retry, on_progress).findings(numbers)
+    text = f"{len(numbers) - removed.chunks} chunks, {found.rows:,} rows, as their digests say"
+    limit = f"the rows of {gone}, removed at {removed.at}"
+    yield Check("digests", text, tuple(found.log), limit if gone else "")
     text = f"{found.rows:,} landed = {found.counted:,} counted + {found.quarantined:,} quarantined"
-    yield Check("rows", text, tuple(found.accounts))
+    limit = f"which of the {found.removed:,} rows of {gone} were valid"
+    yield Check("rows", text, tuple(found.accounts), limit if gone else "")
     yield _sequence(kept.stored)
     yield _files(pipeline, kept, retry)
+    yield from _unproved(kept, gone) if gone else _folded(kept, found)
+
+
+def _folded(kept: _Kept, found: Findings) -> Iterator[Check]:
+    """The state beside a fresh fold of the log."""
     problems = tuple(_fresh(found, kept.stored) or _lives(found, kept.stored, kept.turns))
     text = f"{len(kept.stored)} equal a fresh fold of the log, evidence and later turns included"
     yield Check("detections", text, problems)
     yield Check("state", f"tables equal a fresh fold of chunks 0 to {kept.cursor.tables - 1}", tuple(found.tables))
+
+
+def _unproved(kept: _Kept, gone: str) -> Iterator[Check]:
+    """There can be no fresh fold without the first chunks."""
+    limit = f"that the log gives them, without {gone}"
+    yield Check("detections", f"{len(kept.stored)} in the state", (), limit)
+    yield Check("state", f"tables before chunk {kept.cursor.tables}", (), limit)
 
 
 def _kept(pipeline: Pipeline) -> _Kept:
@@ -121,9 +144,11 @@ def _numbers(numbers: Sequence[int], cursor: Cursor) -> Check:
 class _Reading:
     """One pass over the log: digests, rows, and the fold."""
 
-    def __init__(self, pipeline: Pipeline, kept: _Kept, retry: Retry, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, kept: _Kept, removed: int, retry: Retry, on_progress: Callable[[int, int], None]
+    ) -> None:
         setup = pipeline.setup
-        self._pipeline, self._kept, self._cursor = pipeline, kept, kept.cursor
+        self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
@@ -132,12 +157,12 @@ class _Reading:
         self._found = Findings()
 
     def findings(self, numbers: Sequence[int]) -> Findings:
-        """Reads all chunks. The fold stops being compared where a chunk is missing or damaged."""
+        """Reads all chunks. The fold stops being compared where a chunk is missing or damaged; it needs the first."""
         self._compare_tables(0)
         self._extra_in_quarantine()
         batch: list[Chunk] = []
         for done, number in enumerate(numbers, 1):
-            chunk = self._read(number)
+            chunk = self._read(number) if number >= self._removed else self._record(number)
             if chunk is not None:
                 batch.append(chunk)
             full = len(batch) == BATCH_CHUNKS or number + 1 in (self._cursor.tables, self._cursor.chunk)
@@ -162,6 +187,23 @@ class _Reading:
             return None
         return chunk
 
+    def _record(self, number: int) -> Chunk | None:
+        """What is known of a chunk that was removed, beside what the state noted of it. There is no chunk to take."""
+        try:
+            info = self._retry(lambda: self._pipeline.landing.info(number))
+        except LogError as error:
+            self._found.log.append(str(error))
+            return None
+        self._found.removed += info.rows
+        self._before, noted = info, self._kept.chunks.get(number)
+        if noted is None or noted.digest != info.digest:
+            what = noted.digest if noted else "none"
+            self._found.log.append(f"chunk {number}, now removed, had digest {info.digest}, noted {what}")
+        elif info.rows != (noted.counted or 0) + (noted.quarantined or 0):
+            rows = f"{noted.counted} counted and {noted.quarantined} quarantined"
+            self._found.accounts.append(f"chunk {number}, now removed, had {info.rows} rows; the state says {rows}")
+        return None
+
     def _take(self, batch: Sequence[Chunk]) -> None:
         decoded = self._decoder.decode([c.frame for c in batch])
         for chunk, rows in zip(batch, decoded, strict=True):
@@ -173,9 +215,10 @@ class _Reading:
             self._account(number, chunk.frame.height, counted, wrong)
             if wrong:
                 self._set_aside(number, quarantine.render(chunk, rows.rejects))
-            outcome = self._fold.step(number, rows.rows)
-            self._found.detections += outcome.detections
-            self._found.turns += outcome.turns
+            if not self._removed:
+                outcome = self._fold.step(number, rows.rows)
+                self._found.detections += outcome.detections
+                self._found.turns += outcome.turns
             self._found.reasons.update(quarantine.by_code(rows.rejects))
 
     def _account(self, number: int, rows: int, counted: int, wrong: int) -> None:
@@ -195,7 +238,14 @@ class _Reading:
 
     def _compare_reasons(self) -> None:
         noted = self._kept.quarantined
-        if noted != dict(self._found.reasons):
+        if self._removed:
+            by_chunk = sum(c.quarantined or 0 for c in self._kept.chunks.values())
+            if sum(noted.values()) != by_chunk or self._found.reasons - Counter(noted):
+                self._found.accounts.append(
+                    f"quarantined by reason {dict(self._found.reasons)} in chunks that are kept, {by_chunk} in all by "
+                    f"chunk, the state says {noted}"
+                )
+        elif noted != dict(self._found.reasons):
             self._found.accounts.append(f"quarantined by reason {dict(self._found.reasons)}, the state says {noted}")
 
     def _extra_in_quarantine(self) -> None:
@@ -205,9 +255,11 @@ class _Reading:
         there = self._retry(lambda: list(self._quarantine.list()))
         extra = [n for n in there if n < end and n not in rejected]
         self._found.accounts += [f"the quarantine has {name}, and no row of that chunk was rejected" for name in extra]
+        removed = {name for name in rejected if name < quarantine.name(self._removed)}
+        self._found.accounts += [f"the quarantine has no {name}" for name in sorted(removed - set(there))]
 
     def _compare_tables(self, reached: int) -> None:
-        if reached != self._cursor.tables or self._cursor.chunk == 0:
+        if reached != self._cursor.tables or self._cursor.chunk == 0 or self._removed:
             return
         for name, kept in self._kept.tables.items():
             self._found.tables += _different(kept, snapshot.whole_table(self._fold, name))
@@ -264,7 +316,7 @@ def _wrong_file(store: Store, plan: FilePlan, kept: _Kept) -> list[str]:
 
 def _unplanned_files(pipeline: Pipeline, store: Store, kept: _Kept, retry: Retry) -> list[str]:
     planned = {plan.name for plan in kept.plans}
-    extra = [n for n in retry(lambda: list(store.list())) if n not in planned]
+    extra = [n for n in retry(lambda: list(store.list())) if n not in planned and not n.startswith(PREFIX)]
     if extra:  # detect may have published them since the snapshot; then it has planned them before
         planned = {plan.name for plan in retry(lambda: _plans_now(pipeline))}
     return [n for n in extra if n not in planned]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -141,10 +141,10 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed) -> Setup:
-    """What detect works with; reads the lookups. Raises SourceError."""
+def setup(composed: Composed, report: Callable[[str], None] = lambda text: None) -> Setup:
+    """What detect works with; reads the lookups, and `report` hears of what is tried again. Raises SourceError."""
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits) for source in composed.lookups]
+    lookups = [read_lookup(source, settings.amounts.digits, report) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,15 +74,15 @@ def lookup_source(name: str, path: Path, on: Mapping[str, str], value: str) -> L
     return LookupSource(name, path, dict(on), match[1].lower(), match[2].strip('"'))
 
 
-def read_lookup(source: LookupSource, digits: int) -> LookupData:
-    """Reads and aggregates a lookup; sums are of integers scaled by 10^digits.
+def read_lookup(source: LookupSource, digits: int, report: Callable[[str], None] = lambda text: None) -> LookupData:
+    """Reads and aggregates a lookup; sums are of integers scaled by 10^digits. `report` hears of what is tried again.
 
     Raises SourceError when the file cannot be read, lacks a column, has a row that does not fit its header, or a value
     that is no number.
     """
     if source.uri is None:
         return _read(source, digits)
-    patience = Retry(SystemClock(), threading.Event(), lambda text: None, PATIENCE)
+    patience = Retry(SystemClock(), threading.Event(), report, PATIENCE)
     with closing(open_source(source.uri)) as place, local_copy(place, patience) as path:
         try:
             return _read(replace(source, path=path), digits)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
-from tillwatch.state.base import State, StoredDetection
+from tillwatch.state.base import Mechanism, State, StoredDetection
+from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import Store, check_creates, open_store
 
 PATIENCE_ONCE = 10.0
@@ -72,6 +73,7 @@ class Pipeline:
         self.settings = settings
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
         self.composed: Composed = compose(settings)
+        self._setup: Setup | None = None
 
     @classmethod
     def open(cls, path: str | Path = "tillwatch.yaml", overrides: Sequence[str] = ()) -> Pipeline:
@@ -102,10 +104,16 @@ class Pipeline:
         """The further outputs, by name; nothing is asked of them yet."""
         return {name: open_output(o, self.store, self.clock) for name, o in self.settings.outputs.items()}
 
-    @cached_property
+    @property
     def setup(self) -> Setup:
         """What detect works with; the lookups are read the first time."""
-        return setup(self.composed)
+        return self.read_setup(lambda text: None)
+
+    def read_setup(self, report: Callable[[str], None]) -> Setup:
+        """The same; `report` hears of what is tried again meanwhile. Raises SourceError."""
+        if self._setup is None:
+            self._setup = setup(self.composed, report)
+        return self._setup
 
     def run(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Ingest and detect together, until stopped; with `once` until what is there is worked off.
@@ -134,7 +142,7 @@ class Pipeline:
 
     def _ingest(self, landing: Landing, stop: threading.Event, observer: Observer, *, once: bool) -> None:
         retry = self._retry(stop, observer, once=once)
-        with self.opened() as state, state.lease("ingest"):
+        with self._at_work("ingest", retry) as state:
             self.proved_store(self.settings.landing.uri, retry)
             result = ingest(
                 self.ingest_settings(),
@@ -157,9 +165,11 @@ class Pipeline:
 
     def _detect(self, landing: Landing, wake: Wake, *, once: bool, observer: Observer) -> None:
         retry = self._retry(wake.stop, observer, once=once)
-        with self.opened() as state, state.lease("detect"):
-            state.claim_allowed(self.setup.fingerprint, self.setup.meaning)  # ids of what is delivered depend on it
-            first = state.cursor().chunk
+        with self._at_work("detect", retry) as state:
+            self.read_setup(retry.report)
+            # Asked before anything is delivered: the ids of what is delivered depend on it.
+            retry(lambda: state.claim_allowed(self.setup.fingerprint, self.setup.meaning))
+            first = retry(state.cursor).chunk
             with self._delivery(retry, once=once):
                 self._detector(landing, state, retry, observer).run(wake, once=once)
                 self._report(state, first, retry)
@@ -218,6 +228,16 @@ class Pipeline:
 
     def _retry(self, stop: threading.Event, observer: Observer, *, once: bool) -> Retry:
         return Retry(self.clock, stop, lambda text: observer(Notice(text)), PATIENCE_ONCE if once else None)
+
+    @contextmanager
+    def _at_work(self, mechanism: Mechanism, retry: Retry) -> Iterator[State]:
+        """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
+        with ExitStack() as stack:
+            elsewhere = self.settings.state.startswith(SCHEMES)
+            patient = retry if elsewhere else replace(retry, patience=0.0)
+            state = patient(lambda: stack.enter_context(self.opened()))
+            patient(lambda: stack.enter_context(state.lease(mechanism)))
+            yield state
 
     @contextmanager
     def opened(self, *, readonly: bool = False) -> Iterator[State]:

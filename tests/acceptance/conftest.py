@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tillwatch.generate import GeneratedFiles, generate
+from tillwatch.pipeline import Pipeline
 from tillwatch.testing.crash import Site
+from tillwatch.testing.places import Data, Job, Servers, all_servers, found_by, new_job
 
 CONFIG = """\
 source: {{uri: {source}, rows: 250}}
@@ -57,3 +60,45 @@ def done(landed: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
     assert site.work("--record", str(site.folder / "detect.points"), "detect") == 0, site.said
     assert site.problems() == []
     return site
+
+
+MIDDLING = """\
+patterns:
+  PatId1: {merchant_transactions: 3000, transactions_rank: 0.9, importance_rank: 0.1}
+  PatId2: {transactions: 12, avg_amount: 23}
+  PatId3: {female_customers: 40}
+"""
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """A server of each kind of place."""
+    with all_servers() as started:
+        yield started
+
+
+@pytest.fixture
+def jobs() -> Iterator[Callable[..., Job]]:
+    """Makes jobs as `new_job` does; what is still at work for one of them at the end is killed."""
+    made: list[Job] = []
+
+    def make(*arguments: Any, **options: str) -> Job:
+        made.append(new_job(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for job in made:
+        job.end()
+
+
+@pytest.fixture(scope="session")
+def middling(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """60,000 transactions in 60 chunks, and what a run on this machine alone finds in them."""
+    folder = tmp_path_factory.mktemp("middling")
+    files = generate(folder, rows=60_000, customers=1500, merchants=40, seed=5, faults=0.002)
+    config = folder / "tillwatch.yaml"
+    lines = [f"source: {{uri: {files.transactions}, rows: 1000}}", f"lookups: {{importance: {files.importance}}}"]
+    config.write_text("\n".join([*lines, MIDDLING]), "utf-8")
+    pipeline = Pipeline.open(config)
+    pipeline.run(once=True)
+    return Data(files.transactions, files.importance, 1000, 60, MIDDLING, found_by(pipeline))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tillwatch.errors import ObjectExists
+from tillwatch.errors import ObjectExists, StoreError
 from tillwatch.stores import open_store
 from tillwatch.stores.base import Store, put_same
 from tillwatch.testing.servers.azure import ACCOUNT, AzureServer
 from tillwatch.testing.servers.clouds import CloudServer, environment
 from tillwatch.testing.servers.gcs import GcsServer
+from tillwatch.testing.servers.moto import listening
 from tillwatch.testing.servers.proxy import Fault, proxy
 from tillwatch.testing.servers.s3 import S3Server
 from tillwatch.testing.stores import StoreSuite
@@ -100,6 +103,58 @@ def test_a_listing_asks_for_what_is_new_only(s3: S3Server, tmp_path: Path) -> No
         assert [*store.list(after=f"{2497:012}.parquet")] == [f"{n:012}.parquet" for n in (2498, 2499)]
         assert len(watched.requests) == 1
         assert f"start-after=log/{2497:012}.parquet" in watched.requests[0].replace("%2F", "/")
+
+
+def test_who_stops_early_pays_for_one_page(s3: S3Server, tmp_path: Path) -> None:
+    """A listing asks for a page when it is needed, and for none behind the names with the prefix asked for."""
+    uri = s3.make()
+    for number in range(2500):
+        s3.plant(uri, f"log/{number:012}.parquet", b"")
+    s3.plant(uri, "log/a-name", b"")
+    with proxy(s3.url) as watched, environment(s3.environment(watched.url), tmp_path):
+        store = open_store(f"{uri}/log")
+        assert next(store.list()) == f"{0:012}.parquet"
+        assert [*store.list("0000000001")] == [f"{number:012}.parquet" for number in range(100, 200)]
+        assert len(watched.requests) == 2
+        assert [*store.list("a-")] == ["a-name"]
+        assert len(watched.requests) == 3
+        assert len([*store.list()]) == 2501
+        assert len(watched.requests) == 6
+
+
+def test_credentials_that_change_within_a_listing_are_read_again(s3: S3Server, tmp_path: Path) -> None:
+    """A listing that is refused on a later page goes on after what it has given, with credentials as they are now."""
+    uri = s3.make()
+    for number in range(1500):
+        s3.plant(uri, f"{number:012}", b"")
+    known = s3.keeper.accepted
+    with environment(s3.environment(), tmp_path):
+        listing = open_store(uri).list()
+        first = [next(listing) for _ in range(500)]
+        s3.keeper.accepted = {"Credential=AKIAROTATED/"}
+        os.environ["AWS_ACCESS_KEY_ID"] = "AKIAROTATED"
+        try:
+            assert [*first, *listing] == [f"{number:012}" for number in range(1500)]
+        finally:
+            s3.keeper.accepted = known
+
+
+def test_a_service_that_lists_in_another_order_is_told(s3: S3Server, tmp_path: Path) -> None:
+    """Whoever reads on from a name must not lose others: a listing that is not in order ends with an error."""
+
+    def app(env: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "application/xml")])
+        entry = "<Contents><Key>{}</Key><Size>1</Size><LastModified>2026-11-20T00:00:00Z</LastModified></Contents>"
+        entries = "".join(map(entry.format, ("b", "c", "a")))
+        return [f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()]
+
+    said = "cannot list s3://bucket: the service names 'a' after 'c', not in order"
+    with (
+        listening(app) as url,
+        environment(s3.environment(url), tmp_path),
+        pytest.raises(StoreError, match=said),
+    ):
+        list(open_store("s3://bucket").list())
 
 
 def test_a_container_named_with_its_account(azure: AzureServer, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_the_log_stays_what_it_was(layout: LayoutName, format: Format) -> None:
     }
     assert [Path(name).name.partition(".")[0] for name in tables][:2] == ranges[layout]
     kept = dict(store.objects)
-    assert Compaction(store, layout, 3).run(10) == Compacted(0, 0)
+    assert Compaction(store, layout, 3).run(10) == Compacted()
     assert store.objects == kept
 
 
@@ -94,10 +94,11 @@ def test_only_what_is_below_is_merged(layout: LayoutName) -> None:
     """Chunks from the cut on stay as they are, and so do those that do not fill an object yet."""
     store = MemoryStore()
     landed = land(store, layout, "parquet", 4)
-    assert Compaction(store, layout, 3).run(0) == Compacted(0, 0)
-    assert Compaction(store, layout, 3).run(2) == Compacted(0, 0)
-    assert Compaction(store, layout, 3).run(3) == Compacted(3, 1)
-    assert Compaction(store, layout, 3).run(4) == Compacted(0, 0)
+    assert Compaction(store, layout, 3).run(0) == Compacted()
+    assert Compaction(store, layout, 3).run(2) == Compacted()
+    done = Compaction(store, layout, 3).run(3)
+    assert (done.chunks, len(done.ranges)) == (3, 1)
+    assert Compaction(store, layout, 3).run(4) == Compacted()
     check(store, layout, landed)
 
 
@@ -144,7 +145,7 @@ def test_a_merged_number_is_not_landed_again() -> None:
     Compaction(store, "flat", 3).run(10)
     landing = Landing(store)
     assert landing.next_number() == 10
-    with pytest.raises(LogError, match=r"000000000000-000000000002\.parquet holds chunk 1 already"):
+    with pytest.raises(LogError, match=r"000000000000-000000000002\.parquet has chunk 1 already"):
         landing.put(landed[1].info, landed[1].frame)
 
 
@@ -229,7 +230,7 @@ def test_a_pipeline_goes_on_after_it(tmp_path: Path) -> None:
     pipeline.run(once=True)
     found = pipeline.detections().drop("detectionTime")
     assert len(found)
-    result = CliRunner().invoke(app, ["compact", "-c", str(config), "--keep", "2", "--merge", "4"])
+    result = CliRunner().invoke(app, ["compact", "-c", str(config), "--leave", "2", "--merge", "4"])
     assert result.stdout == "merged 12 chunks into 3 objects\n", result.output
     fresh = Pipeline.open(config)
     assert [problem for check in audit(fresh) for problem in check.problems] == []

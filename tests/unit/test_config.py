@@ -80,7 +80,7 @@ def test_smallest(folder: Path) -> None:
             }
         },
         "features": {},
-        "landing": {"uri": str(folder / "tillwatch-data/landing"), "format": "parquet", "layout": "flat"},
+        "landing": {"uri": str(folder / "tillwatch-data/landing"), "format": "parquet", "layout": "flat", "keep": None},
         "quarantine": str(folder / "tillwatch-data/quarantine"),
         "state": str(folder / "tillwatch-data/state.db"),
         "detections": {

@@ -54,8 +54,10 @@ def audit(config: Path, overrides: tuple[str, ...]) -> None:
 
 
 def _show(found: Check) -> None:
-    mark = click.style("ok  ", fg="green") if found.ok else click.style("FAIL", fg="red", bold=True)
-    click.echo(f"{mark} {found.name}: {found.text}")
+    mark = click.style("part" if found.limit else "ok  ", fg="yellow" if found.limit else "green")
+    mark = mark if found.ok else click.style("FAIL", fg="red", bold=True)
+    limit = f"; not proved: {found.limit}" if found.limit else ""
+    click.echo(f"{mark} {found.name}: {found.text}{limit}")
     for problem in found.problems[:SHOWN]:
         click.echo(f"     {problem}")
     if len(found.problems) > SHOWN:

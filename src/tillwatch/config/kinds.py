@@ -24,6 +24,7 @@ DAY = 86_400
 OUTPUTS = ("jsonl", "parquet", "delta", "webhook")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
@@ -138,6 +139,15 @@ def _seconds(value: object) -> float:
     return float(seconds)
 
 
+def _days(value: object) -> int | None:
+    """Days from `30d`."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not (match := _DAYS.fullmatch(value)):
+        raise ValueError
+    return int(match[1])
+
+
 def _delimiter(value: object) -> str:
     if not isinstance(value, str) or len(value) != 1 or not value.isascii() or value in _NOT_DELIMITERS:
         raise ValueError
@@ -210,6 +220,7 @@ FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
 NUMBER = Kind("a number", _number)
 SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
+DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
 DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
 TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
 PLACE = text("a path or URI")

@@ -34,6 +34,7 @@ landing:
   uri: ./data/landing
   format: parquet                    # or csv
   layout: flat                       # or dated, folder
+  keep: 30d                          # older chunks are removed by tillwatch compact; without it none ever
 quarantine: ./data/quarantine
 state: sqlite:///./data/state.db     # or only the path
 detections:

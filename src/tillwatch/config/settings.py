@@ -33,7 +33,9 @@ class Section(BaseModel):
 class Source(Section):
     """Where transactions come from. A plain path or URI is short for `uri` alone."""
 
-    uri: Place = Field(description="A file, or a folder of files, of transactions; also gdrive://ID, s3://…, az://…, gs://….")
+    uri: Place = Field(
+        description="A file, or a folder of files, of transactions; also gdrive://ID, s3://…, az://…, gs://…."
+    )
     rows: Annotated[int, kinds.whole(1, 1_000_000)] = Field(
         default=10_000, description="Rows per chunk. The last chunk of a file may have fewer."
     )
@@ -107,6 +109,17 @@ class Landing(Section):
         default="flat",
         description="Where chunks are: side by side, in folders by the day (UTC) of landing, or in a folder each.",
     )
+    keep: Annotated[int | None, kinds.DAYS] = Field(
+        default=None,
+        description="How long a processed chunk is kept, such as `30d`; `tillwatch compact` removes what is older. "
+        "Not with layout `folder`.",
+    )
+
+    @model_validator(mode="after")
+    def _only_merged_chunks_are_removed(self) -> Self:
+        if self.keep is not None and self.layout == "folder":
+            raise PydanticCustomError("rule", "keep needs landing.layout flat or dated; chunks in folders stay")
+        return self
 
 
 class Detections(Section):
@@ -199,7 +212,8 @@ class Settings(Section):
         default="./tillwatch-data/quarantine", description="Folder of the rows that were not valid."
     )
     state: Annotated[str, kinds.STATE] = Field(
-        default="./tillwatch-data/state.db", description="What must survive a crash: a SQLite file, or `postgresql://…`."
+        default="./tillwatch-data/state.db",
+        description="What must survive a crash: a SQLite file, or `postgresql://…`.",
     )
     detections: Detections = Field(default=Detections(), description="Where and how detections are published.")
     outputs: Mapping[Name, Output] = Field(

@@ -6,7 +6,6 @@ import threading
 
 from tillwatch.clock import Clock
 
-
 _REST = 0.05
 
 

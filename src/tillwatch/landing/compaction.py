@@ -18,10 +18,14 @@ from tillwatch.stores.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Compacted:
-    """What a compaction did: chunks merged, and the objects they are in now."""
+    """What a compaction did: the objects that it made, and in which chunks are."""
 
-    chunks: int
-    objects: int
+    ranges: tuple[Range, ...] = ()
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks were merged."""
+        return sum(r.last - r.first + 1 for r in self.ranges)
 
 
 class Compaction:
@@ -43,14 +47,13 @@ class Compaction:
         self._landing = Landing(store, "parquet", layout)
         self._merged = MergedChunks(store, self._layout)
 
-    def run(self, below: int) -> Compacted:
-        """Merges chunks below `below` that are not merged yet, as far as they fill objects."""
-        ranges = self._merged.look()
-        for done in ranges:
-            self._remove(done)
-        start = max((r.last + 1 for r in ranges), default=0)
-        merged = [self._merge(chunks) for chunks in self._groups(start, below)]
-        return Compacted(sum(r.last - r.first + 1 for r in merged), len(merged))
+    def run(self, below: int, *, dry: bool = False) -> Compacted:
+        """Merges chunks below `below` that are not merged yet, as far as they fill objects; `dry` only says which."""
+        start = max((r.last + 1 for r in self._merged.look()), default=0)
+        if not dry:
+            self._remove(start - 1)
+        merge = self._range if dry else self._merge
+        return Compacted(tuple(merge(chunks) for chunks in self._groups(start, below)))
 
     def _groups(self, start: int, below: int) -> Iterator[list[Chunk]]:
         """Consecutive chunks that are merged together; those at the end that may still be joined by others are not."""
@@ -71,9 +74,12 @@ class Compaction:
         stem = self._layout.find(chunk.info.number) or ""
         return stem[: stem.rfind("/") + 1]
 
-    def _merge(self, chunks: Sequence[Chunk]) -> Range:
+    def _range(self, chunks: Sequence[Chunk]) -> Range:
         first, last = chunks[0].info.number, chunks[-1].info.number
-        merged = Range(first, last, self._folder(chunks[0]) + merged_name(first, last))
+        return Range(first, last, self._folder(chunks[0]) + merged_name(first, last))
+
+    def _merge(self, chunks: Sequence[Chunk]) -> Range:
+        merged = self._range(chunks)
         with suppress(ObjectExists):  # one that was killed has put it: it is looked at as if it were ours
             self._store.put(merged.name, encode_merged(chunks))
         for chunk in chunks:
@@ -83,17 +89,20 @@ class Compaction:
                     f"{self._store.uri}/{merged.name} does not hold chunk {chunk.info.number} as it was landed. "
                     "No chunk was removed: remove this object, and compact again."
                 )
-        self._remove(merged)
+        for chunk in chunks:
+            self._delete(chunk.info.number)
         return merged
 
-    def _remove(self, merged: Range) -> None:
-        """Removes the chunks of a merged object, which is read once more and must be whole."""
-        for number in range(merged.first, merged.last + 1):
-            if not self._left(number):
-                continue
-            self._merged.info(number, merged)
-            for name in self._left(number):
-                self._store.delete(name)
+    def _remove(self, last: int) -> None:
+        """Removes what is left of chunks up to `last`; what they are merged in is read once more and must be whole."""
+        for number in list(self._layout.apart(last)):
+            if merged := self._merged.known(number):
+                self._merged.info(number, merged)
+                self._delete(number)
+
+    def _delete(self, number: int) -> None:
+        for name in self._left(number):
+            self._store.delete(name)
 
     def _left(self, number: int) -> list[str]:
         """What is there of a chunk, the chunk first, and last what says where it is."""

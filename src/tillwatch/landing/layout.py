@@ -10,6 +10,8 @@ With dated folders an object `_index/000000000012` comes first and holds the fol
 has one folder whoever puts it and whenever, also after midnight, and the chunk is found without listing. A chunk is
 never in an earlier folder than the one before it, whatever the clock does: so the order of names is that of numbers.
 Engines that read folders as tables leave out what begins with `_`.
+
+What retention has removed is said by objects below `_removed/`, in every layout (`landing.removed`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Literal, Protocol, get_args
 
 from tillwatch.errors import LogError, ObjectExists, ObjectMissing
@@ -31,6 +34,8 @@ _DATED = re.compile(r"year=[0-9]{4}/month=[0-9]{2}/day=[0-9]{2}/([0-9]{12})\.(?:
 _ANY_FLAT = re.compile(r"[0-9]{12}(?:-[0-9]{12})?\.(?:parquet|csv)")
 _ANY_DATED = re.compile(r"year=[0-9]{4}/month=[0-9]{2}/day=[0-9]{2}/[0-9]{12}[-.]")
 _DAY = re.compile(r"year=[0-9]{4}/month=[0-9]{2}/day=[0-9]{2}")
+_FLAT_OR_BESIDE = re.compile(r"([0-9]{12})\.[a-z0-9.]+")
+_BEHIND_DIGITS = ":"
 _INDEX = "_index/"
 _INDEXED = re.compile(r"_index/([0-9]{12})")
 _KEPT = 4096
@@ -61,6 +66,10 @@ class Layout(Protocol):
 
     def index(self, number: int) -> list[str]:
         """Names of what says where the chunk is, if it is there."""
+        ...
+
+    def apart(self, last: int) -> Iterator[int]:
+        """Numbers up to `last` of which something is there that is not merged, in order, by listing the store."""
         ...
 
 
@@ -107,13 +116,19 @@ class Flat:
         return f"{stem}."
 
     def chunks(self, start: int) -> Iterator[tuple[int, str]]:
-        return _matching(self._store.list(after=f"{start:012}"), _FLAT)
+        return _matching(self._numbered(f"{start:012}"), _FLAT)
 
     def names(self) -> Iterator[str]:
-        return self._store.list()
+        return self._numbered("")
 
     def index(self, number: int) -> list[str]:
         return []
+
+    def apart(self, last: int) -> Iterator[int]:
+        return _up_to(last, (n for n, _ in _matching(self._numbered(""), _FLAT_OR_BESIDE)))
+
+    def _numbered(self, after: str) -> Iterator[str]:
+        return takewhile(lambda name: name < _BEHIND_DIGITS, self._store.list(after=after))
 
 
 class Folders:
@@ -139,6 +154,9 @@ class Folders:
     def index(self, number: int) -> list[str]:
         return []
 
+    def apart(self, last: int) -> Iterator[int]:
+        return iter(())
+
 
 class Dated:
     """A folder for each day."""
@@ -152,7 +170,7 @@ class Dated:
         return folder and f"{folder}/{number:012}"
 
     def fix(self, number: int) -> str:
-        folder = self._folder(number)
+        folder = self._known.get(number)
         if folder is None:
             today = f"{self._now():year=%Y/month=%m/day=%d}"
             folder = max(today, (number and self._folder(number - 1)) or "")
@@ -160,6 +178,7 @@ class Dated:
                 self._store.put(f"{_INDEX}{number:012}", folder.encode())
             except ObjectExists:
                 folder = self._folder(number) or folder
+            self._remember(number, folder)
         return f"{folder}/{number:012}"
 
     def beside(self, stem: str) -> str:
@@ -168,8 +187,11 @@ class Dated:
 
     def chunks(self, start: int) -> Iterator[tuple[int, str]]:
         if (first := self._from(start)) is None:
-            return iter(())
-        return ((n, name) for n, name in _matching(self._store.list("year=", after=first), _DATED) if n >= start)
+            return
+        for number, name in _matching(self._store.list("year=", after=first), _DATED):
+            if number >= start:
+                self._remember(number, name.rpartition("/")[0])
+                yield number, name
 
     def names(self) -> Iterator[str]:
         return self._store.list("year=")
@@ -178,27 +200,45 @@ class Dated:
         name = f"{_INDEX}{number:012}"
         return [name] if self._store.has(name) else []
 
+    def apart(self, last: int) -> Iterator[int]:
+        return _up_to(last, (n for n, _ in _matching(self._store.list(_INDEX), _INDEXED)))
+
     def _from(self, start: int) -> str | None:
         """A name before that of chunk `start`, or of the first one after it; None when nothing is landed from there."""
         if start == 0:
             return "year="
+        if folder := self._known.get(start):
+            return f"{folder}/{start:012}"
         index = _matching(self._store.list(_INDEX, after=f"{_INDEX}{start - 1:012}"), _INDEXED)
         first = next(index, None)
         return first and f"{self._folder(first[0])}/{first[0]:012}"
 
     def _folder(self, number: int) -> str | None:
-        if number not in self._known:
-            name = f"{_INDEX}{number:012}"
-            try:
-                folder = self._store.get(name).decode(errors="replace")
-            except ObjectMissing:
-                return None
-            if not _DAY.fullmatch(folder):
-                raise LogError(f"{self._store.uri}/{name} names no folder of a day: {folder[:60]!r}. Bring it back.")
-            if len(self._known) == _KEPT:
-                self._known.clear()
-            self._known[number] = folder
-        return self._known[number]
+        if known := self._known.get(number):
+            return known
+        name = f"{_INDEX}{number:012}"
+        try:
+            folder = self._store.get(name).decode(errors="replace")
+        except ObjectMissing:
+            return None
+        if not _DAY.fullmatch(folder):
+            raise LogError(f"{self._store.uri}/{name} names no folder of a day: {folder[:60]!r}. Bring it back.")
+        self._remember(number, folder)
+        return folder
+
+    def _remember(self, number: int, folder: str) -> None:
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        self._known[number] = folder
+
+
+def _up_to(last: int, numbers: Iterator[int]) -> Iterator[int]:
+    """The numbers up to `last`, each once."""
+    previous = -1
+    for number in takewhile(lambda n: n <= last, numbers):
+        if number != previous:
+            yield number
+        previous = number
 
 
 def _matching(names: Iterator[str], pattern: re.Pattern[str]) -> Iterator[tuple[int, str]]:

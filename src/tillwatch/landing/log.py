@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
@@ -21,6 +21,14 @@ from tillwatch.stores.base import Store, put_same
 _LIMIT = 10**12
 
 
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The first `chunks` chunks of the log were removed, the last of them at this time (ISO 8601; empty for none)."""
+
+    chunks: int
+    at: str
+
+
 class Landing:
     """The log: immutable chunks numbered from 0 without a gap.
 
@@ -29,6 +37,8 @@ class Landing:
     Parquet exactly one wins. Beyond that the log needs one writer at a time, by the lease of ingest: two that put one
     number in two formats at the same instant both succeed, which `numbers` reports; and two that put the same rows as
     CSV with other metadata can both succeed, and the later metadata then counts.
+
+    Of chunks that retention removed everything is there but their rows: only `read` fails.
 
     >>> from tillwatch.model import Position, SourceFile
     >>> from tillwatch.testing.stores import MemoryStore
@@ -54,6 +64,7 @@ class Landing:
         self._layout = layout_of(layout, store, now)
         self._merged = MergedChunks(store, self._layout)
         self._seen = -1
+        self._free_from = _LIMIT
 
     def put(self, info: ChunkInfo, frame: pl.DataFrame) -> ChunkInfo:
         """Lands the chunk, durably, and returns its info with the digest. `info.digest` is not looked at.
@@ -66,15 +77,15 @@ class Landing:
         _check(info, frame, f"{self._store.uri}/{info.number:012}.{self._format}")
         if merged := self._merged.known(info.number):
             raise LogError(
-                f"{self._store.uri}/{merged.name} holds chunk {info.number} already. See that one run is at work here, "
+                f"{self._store.uri}/{merged.name} has chunk {info.number} already. See that one run is at work here, "
                 "and start it again: it goes on after what is landed."
             )
         stem = self._layout.fix(info.number)
-        where = self._where(stem, self._format)
-        if self._store.has(f"{stem}.{self._other}"):
+        if not self._is_free_from(info.number) and self._store.has(f"{stem}.{self._other}"):
             raise LogError(
-                f"{where}: chunk {info.number} is landed already as {self._other}, and a number is never "
-                "landed twice. See that one run is at work here, and start it again: it goes on after it."
+                f"{self._where(stem, self._format)}: chunk {info.number} is landed already as {self._other}, and a "
+                "number is never landed twice. See that one run is at work here, and start it again: it goes on after "
+                "it."
             )
         write = self._put_parquet if self._format == "parquet" else self._put_csv
         return write(info, frame, stem)
@@ -84,8 +95,8 @@ class Landing:
 
         Columns come in the chunk's order. A column that the chunk lacks is absent from the frame; the
         RESERVED columns are there whenever the chunk has them. From a CSV chunk every column is String,
-        except `_source_row`, which is Int64. Raises LogError when the chunk is missing or is not what was
-        landed.
+        except `_source_row`, which is Int64. Raises LogError when the chunk is missing, was removed by
+        retention, or is not what was landed.
         """
         got = self._get(number)
         if isinstance(got, Range):
@@ -104,6 +115,8 @@ class Landing:
 
     def has(self, number: int) -> bool:
         """Whether the chunk is landed."""
+        if self._merged.known(number):
+            return True
         stem = self._layout.find(number)
         found = stem is not None and any(self._store.has(f"{stem}.{f}") for f in (self._format, self._other))
         # Merged chunks are far behind the end: whoever waits for the next one must not look for merged ones each time.
@@ -119,14 +132,17 @@ class Landing:
     def waiting(self, start: int, limit: int) -> range:
         """The numbers from `start` on that are landed without a gap, at most `limit` of them.
 
-        Costs a look per chunk on this machine, a listing of what is new elsewhere.
+        Costs a look per chunk on this machine; elsewhere a look while there is none, else a listing of what is new.
         """
         end = start
-        if self._store.remote and self.has(start):
-            for number in islice(self.numbers(start), limit):
+        if self._store.remote and limit > 0 and self.has(start):
+            if merged := self._merged.known(start):
+                return range(start, min(merged.last + 1, start + limit))
+            for number in islice(self._listed(start, start - 1), limit):
                 if number != end:
                     break
                 end += 1
+            end = max(end, start + 1)  # it is there, also when it is merged by now and not listed
         while not self._store.remote and end - start < limit and self.has(end):
             end += 1
         return range(start, end)
@@ -134,13 +150,19 @@ class Landing:
     def next_number(self, known: int = 0) -> int:
         """The first number from `known` on that is not landed. Costs one look per landed chunk from there.
 
-        Raises LogError when it would be 0, but chunks are there in another layout.
+        Raises LogError when no chunk is there in this layout, but chunks are in another one.
         """
+        self._free_from = _LIMIT
         while self.has(known):
             known += 1
-        if known == 0:
+        if known == self._merged.kept_from():
             self._check_layout()
         return known
+
+    def removed(self) -> Removed:
+        """What retention has removed until now: the beginning of the log. Raises LogError."""
+        last = next((r for r in reversed(self._merged.look()) if r.removed), None)
+        return Removed(last.last + 1, self._merged.removed_at(last) or "") if last else Removed(0, "")
 
     def numbers(self, start: int = 0) -> Iterator[int]:
         """The landed numbers from `start` on, in order, by listing the store; gaps are the caller's to find.
@@ -149,9 +171,17 @@ class Landing:
         """
         previous = -1
         for merged in self._merged.look():
-            yield from range(max(start, merged.first), merged.last + 1)
-            previous = merged.last
-        for number, name in self._layout.chunks(max(start, previous + 1)):
+            yield from range(max(start, merged.first, previous + 1), merged.last + 1)
+            previous = max(previous, merged.last)
+        for number in self._listed(max(start, previous + 1), previous):
+            previous = number
+            yield number
+        if start == 0 and previous < self._merged.kept_from():
+            self._check_layout()
+
+    def _listed(self, start: int, previous: int) -> Iterator[int]:
+        """The numbers from `start` on that are not merged, in order; `previous` is the one before."""
+        for number, name in self._layout.chunks(start):
             if number == previous:
                 raise LogError(
                     f"{self._store.uri}: chunk {number} is landed twice, as Parquet and as CSV. "
@@ -161,8 +191,15 @@ class Landing:
                 raise LogError(f"{self._store.uri}/{name} comes after chunk {previous}: it was moved. Bring it back.")
             previous = number
             yield number
-        if start == 0 and previous < 0:
-            self._check_layout()
+
+    def _is_free_from(self, number: int) -> bool:
+        """Whether nothing is landed from the number on, where one listing tells that for a whole run.
+
+        Who holds the lease of ingest is alone, so that it stays so but for what is put here.
+        """
+        if number < self._free_from and self._store.remote and next(self._layout.chunks(number), None) is None:
+            self._free_from = number
+        return number >= self._free_from
 
     def _check_layout(self) -> None:
         found = found_layout(self._store)
@@ -176,6 +213,8 @@ class Landing:
         return f"{self._store.uri}/{stem}.{format}"
 
     def _get(self, number: int) -> tuple[str, Format, bytes] | Range:
+        if merged := self._merged.known(number):
+            return merged
         stem = self._layout.find(number)
         for format in (self._format, self._other) if stem is not None else ():
             try:
@@ -220,7 +259,7 @@ class Landing:
     def _put_csv(self, info: ChunkInfo, frame: pl.DataFrame, stem: str) -> ChunkInfo:
         name, where = f"{stem}.csv", self._where(stem, "csv")
         data = encode_csv(frame, where)
-        if self._store.has(name):
+        if not self._is_free_from(info.number) and self._store.has(name):
             return self._same(info, data, where)
         digest = self._put_sidecar(info, stem, hashlib.sha256(data).hexdigest())
         try:
@@ -231,9 +270,12 @@ class Landing:
 
     def _put_sidecar(self, info: ChunkInfo, stem: str, found: str) -> str:
         sidecar, digest = seal(metadata(info, found).encode() + b"\n")
-        last = self._last_sidecar(stem, found)
-        if last == 0 or self._store.get(self._sidecar_name(stem, found, last)) != sidecar:
-            put_same(self._store, self._sidecar_name(stem, found, last + 1), sidecar)
+        try:
+            self._store.put(self._sidecar_name(stem, found, 1), sidecar)
+        except ObjectExists:
+            last = self._last_sidecar(stem, found)
+            if self._store.get(self._sidecar_name(stem, found, last)) != sidecar:
+                put_same(self._store, self._sidecar_name(stem, found, last + 1), sidecar)
         return digest
 
     def _last_sidecar(self, stem: str, found: str) -> int:

@@ -6,7 +6,8 @@ and under `merged` the metadata of each chunk as text, with the digest that the 
 `columns` the names of its columns: the object has all columns of all of them. So a chunk read from it has the rows, the
 columns, the metadata and the digest that it had before.
 
-Merged objects hold the beginning of the log: every chunk below the last merged one is in one of them.
+Merged objects hold the beginning of the log: every chunk below the last merged one is in one of them, or is said to be
+removed by a record (`landing.removed`) that stands for a merged object.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import io
 import json
 import re
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import polars as pl
 
-from tillwatch.errors import LogError
+from tillwatch.errors import LogError, ObjectMissing
 from tillwatch.landing.codec import decode
 from tillwatch.landing.layout import Layout
 from tillwatch.landing.metadata import KEY, check_seal, info_of, metadata_with_digest, seal, sealed
+from tillwatch.landing.removed import decode_record, records
 from tillwatch.model import Chunk, ChunkInfo
 from tillwatch.stores.base import Store
 
@@ -34,21 +37,26 @@ _CHUNK = re.compile(r"(?:.*/)?([0-9]{12})\.(?:parquet|csv)")
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Chunks `first`…`last`, merged into the object `name`."""
+    """Chunks `first`…`last`, merged into the object `name`; or removed, as the record `name` says."""
 
     first: int
     last: int
     name: str
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A merged object, verified: its chunks, at which row each begins, their columns, and its bytes."""
+    """A merged object, verified: its chunks, at which row each begins, their columns, and its bytes.
+
+    Of chunks that were removed there are their infos, and since when (`removed_at`).
+    """
 
     infos: Sequence[ChunkInfo]
-    starts: Sequence[int]
-    columns: Sequence[Sequence[str]]
-    data: bytes
+    starts: Sequence[int] = ()
+    columns: Sequence[Sequence[str]] = ()
+    data: bytes = b""
+    removed_at: str | None = None
 
 
 class MergedChunks:
@@ -57,22 +65,28 @@ class MergedChunks:
     def __init__(self, store: Store, layout: Layout) -> None:
         self._store, self._layout = store, layout
         self._ranges: list[Range] | None = None
+        self.superseded: Sequence[Range] = ()
         self._lock = threading.Lock()
         self._opened: tuple[str, _Opened] | None = None
         self._decoded: tuple[object, pl.DataFrame] | None = None
 
     def look(self) -> Sequence[Range]:
-        """The merged ranges that are there now, in order, by listing the beginning of the log."""
-        found: list[Range] = []
-        covered = -1
+        """The ranges that are merged or removed now, in order, by listing the beginning of the log.
+
+        `superseded` are then the merged objects that are there although their chunks are removed.
+        """
+        removed = [Range(*record, removed=True) for record in records(self._store)]
+        gone = covered = max((r.last for r in removed), default=-1)
+        merged: list[Range] = []
         for name in self._layout.names():
             if match := _NAME.fullmatch(name):
-                found.append(Range(int(match[1]), int(match[2]), name))
-                covered = max(covered, found[-1].last)
+                merged.append(Range(int(match[1]), int(match[2]), name))
+                covered = max(covered, merged[-1].last)
             elif (match := _CHUNK.fullmatch(name)) and int(match[1]) > covered:
                 break
-        self._ranges = found
-        return found
+        self.superseded = [r for r in merged if r.last <= gone]
+        self._ranges = [*removed, *(r for r in merged if r.last > gone)]
+        return self._ranges
 
     def find(self, number: int, *, again: bool) -> Range | None:
         """The range with the chunk. With `again` it looks anew when it knows of none; otherwise once at most."""
@@ -82,28 +96,62 @@ class MergedChunks:
 
     def known(self, number: int) -> Range | None:
         """The range with the chunk, of those seen when it looked last."""
-        return next((r for r in self._ranges or () if r.first <= number <= r.last), None)
+        ranges = self._ranges or ()
+        at = bisect_right(ranges, number, key=lambda r: r.first) - 1
+        return ranges[at] if at >= 0 and number <= ranges[at].last else None
+
+    def kept_from(self) -> int:
+        """The first number that was not removed, as seen when it looked last."""
+        return max((r.last + 1 for r in self._ranges or () if r.removed), default=0)
 
     def read(self, number: int, within: Range, columns: Sequence[str] | None) -> Chunk:
-        """The chunk as `Landing.read` gives it. Raises LogError when the object is not what was put."""
+        """The chunk as `Landing.read` gives it. Raises LogError when it was removed or is not what was put."""
         with self._lock:
             opened = self._open(within)
+            if opened.removed_at is not None:
+                raise self._gone(number, opened.removed_at)
             at = number - within.first
             rows = self._rows(within, opened, columns)
             mine = [name for name in opened.columns[at] if name in rows.columns]
             return Chunk(opened.infos[at], rows.slice(opened.starts[at], opened.infos[at].rows).select(mine))
 
     def info(self, number: int, within: Range) -> ChunkInfo:
-        """The chunk's metadata. Raises LogError."""
+        """The chunk's metadata, also when the chunk was removed. Raises LogError."""
         with self._lock:
             return self._open(within).infos[number - within.first]
+
+    def removed_at(self, within: Range) -> str | None:
+        """When the chunks of the range were removed, None when they are there. Raises LogError."""
+        with self._lock:
+            return self._open(within).removed_at
 
     def _open(self, within: Range) -> _Opened:
         if self._opened is None or self._opened[0] != within.name:
             self._decoded = None
-            opened = _verified(self._store.get(within.name), within, f"{self._store.uri}/{within.name}")
-            self._opened = (within.name, opened)
+            self._opened = (within.name, self._fetch(within))
         return self._opened[1]
+
+    def _fetch(self, within: Range) -> _Opened:
+        where = f"{self._store.uri}/{within.name}"
+        try:
+            data = self._store.get(within.name)
+        except ObjectMissing:
+            self.look()
+            now = self.known(within.first)
+            if now is None or now != Range(within.first, within.last, now.name, removed=not within.removed):
+                raise
+            return self._fetch(now)  # it was removed since we looked
+        if within.removed:
+            record = decode_record(data, within.first, within.last, where)
+            return _Opened(record.infos, removed_at=record.at)
+        return _verified(data, within, where)
+
+    def _gone(self, number: int, at: str) -> LogError:
+        return LogError(
+            f"chunks 0 to {self.kept_from() - 1} of {self._store.uri} were removed by retention, chunk {number} at "
+            f"{at}. What is made from their rows, such as a new state, cannot be made from this landing zone: go on "
+            "with the state that has processed them."
+        )
 
     def _rows(self, within: Range, opened: _Opened, columns: Sequence[str] | None) -> pl.DataFrame:
         key = (within.name, None if columns is None else tuple(columns))

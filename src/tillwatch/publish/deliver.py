@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -94,7 +94,8 @@ class Delivery:
     def _delivered(self, name: str, output: Output) -> bool:
         """Delivers until no more will come; says False when the output refuses and is to be asked again later."""
         try:
-            with self._opened() as state:
+            with ExitStack() as stack:
+                state = self._retry(lambda: stack.enter_context(self._opened()))
                 self._deliver(name, output, state)
         except RunError as error:
             text = f"output {name}: {error}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ from tillwatch.state.postgres_texts import use_texts
 from tillwatch.state.queries import named, read_sql
 
 SQL = named(read_sql("postgres.sql"))
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # else what is raised anyway is printed too
 
 LEASE_PATIENCE = "1s"
 """How long a lease that is held is waited for: its holder may have died just now."""

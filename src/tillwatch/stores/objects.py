@@ -112,10 +112,9 @@ class ObjectStore:
         renewed = False
         while True:
             connected = self._connected
-            pages = connected.store.list(
-                (root + folder).rstrip("/") or None, offset=root + last if _is_name(last) else None, chunk_size=_PAGE
-            )
+            offset = root + last if _is_name(last) else None
             try:
+                pages = connected.store.list((root + folder).rstrip("/") or None, offset=offset, chunk_size=_PAGE)
                 for name in _paths(pages, root):
                     last = name
                     yield name

@@ -8,16 +8,21 @@ from uuid import uuid4
 from tillwatch.errors import ObjectExists, StoreError
 from tillwatch.stores.base import Store
 
+PREFIX = "tillwatch-probe-"
+"""How the names of probes begin: one may be left behind by a process that was killed."""
+
 _FIRST, _SECOND = b"tillwatch: a probe, safe to delete", b"tillwatch: a probe that went wrong"
 
 
 def check_creates(store: Store) -> None:
     """Proves, with an object of its own, that of two puts under one name the second fails and changes nothing.
 
-    The object is removed again. Raises StoreError, which says what to do, when the store overwrites, or lacks a
-    right that is needed: to create, to read, to delete.
+    The object is removed again, and so is what an earlier probe left. Raises StoreError, which says what to do, when
+    the store overwrites, or lacks a right that is needed: to list, to create, to read, to delete.
     """
-    name = f"tillwatch-probe-{uuid4().hex}"
+    for left in list(store.list(PREFIX)):
+        store.delete(left)
+    name = f"{PREFIX}{uuid4().hex}"
     with suppress(ObjectExists):  # its own: the answer to its first request was lost
         store.put(name, _FIRST)
     try:

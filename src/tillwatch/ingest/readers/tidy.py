@@ -34,9 +34,9 @@ def examine(path: Path, delimiter: str) -> Examined:
         sha.update(first)
         names = _names(first, delimiter)
         shape = delimiter.encode() * (len(names) - 1) + b"\n"
-        tidy = len(shape) > 1
+        tidy = bool(names)
         for block in _lines(file, sha):
-            tidy = tidy and _fits(block, shape)
+            tidy = tidy and len(shape) > 1 and _fits(block, shape)
     return Examined(names if tidy else None, sha.hexdigest())
 
 

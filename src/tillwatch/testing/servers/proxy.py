@@ -1,7 +1,7 @@
-"""For tests: an HTTP proxy in front of any server, which does harm on purpose.
+"""For tests: a proxy in front of any server, which does harm on purpose: one for HTTP, and one for all else on TCP.
 
-Faults are scripted (the nth request that matches) or seeded (each request with a probability). What passes
-through is forwarded as it came, with its Host, so that signatures stay right.
+Faults are scripted (the nth request that matches) or seeded (each request, or each piece of what passes, with a
+probability). What passes through HTTP is forwarded as it came, with its Host, so that signatures stay right.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from http.client import HTTPConnection, HTTPResponse
@@ -65,6 +66,10 @@ class Proxy:
                 harm = self._random.choice(HARMS)
             self.harmed += harm is not None
             return harm
+
+    def calm(self) -> None:
+        """From now on it does only the harm that is scripted."""
+        self._rate = 0.0
 
     def _scripted(self, method: str, path: str) -> Harm | None:
         found: Harm | None = None
@@ -159,3 +164,85 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.connection.close()
+
+
+TcpHarm = Literal["delay", "reset", "lost"]
+
+TCP_HARMS: Sequence[TcpHarm] = ("delay", "reset", "lost")
+
+
+class TcpProxy:
+    """A proxy at work before a port of this machine. `port` is its own, `harmed` how often it did harm of a kind.
+
+    `delay` lets a piece come late, `reset` breaks a connection off before what a client sent reaches the server,
+    `lost` before what the server answered reaches the client.
+    """
+
+    def __init__(self, target: int, seed: int, rate: float) -> None:
+        self.harmed: Counter[TcpHarm] = Counter()
+        self._target, self._rate = target, rate
+        self._random, self._lock = random.Random(seed), Lock()
+        self._over = Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = [self._listener]
+        self.port: int = self._listener.getsockname()[1]
+        Thread(target=self._accept, name="tcp-proxy", daemon=True).start()
+
+    def calm(self) -> None:
+        """From now on it does no harm."""
+        self._rate = 0.0
+
+    def close(self) -> None:
+        """Ends every connection, and listens no more."""
+        self._over.set()
+        for each in self._open:
+            _broken_off(each)
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener was closed
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:  # it is not running now
+                    _broken_off(client)
+                    continue
+                self._open += [client, server]
+                for pair, harms in (((client, server), ("delay", "reset")), ((server, client), ("delay", "lost"))):
+                    Thread(target=self._pass_on, args=(*pair, harms), name="tcp-proxy", daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, harms: Sequence[TcpHarm]) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                harm = self._drawn(harms)
+                if harm == "delay":
+                    self._over.wait(0.1)
+                elif harm is not None:
+                    break
+                target.sendall(data)
+        _broken_off(source)
+        _broken_off(target)
+
+    def _drawn(self, harms: Sequence[TcpHarm]) -> TcpHarm | None:
+        with self._lock:
+            if self._random.random() >= self._rate:
+                return None
+            harm = self._random.choice(harms)
+            self.harmed[harm] += 1
+            return harm
+
+
+def _broken_off(each: socket.socket) -> None:
+    with suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()
+
+
+@contextmanager
+def tcp_proxy(target: int, *, seed: int = 0, rate: float = 0.0) -> Iterator[TcpProxy]:
+    """A proxy for the server at the port `target` of this machine, which listens while the context lasts."""
+    made = TcpProxy(target, seed, rate)
+    try:
+        yield made
+    finally:
+        made.close()
