@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import os
 import threading
@@ -13,7 +12,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tillwatch.clock import iso
 from tillwatch.errors import LogError, SourceError, StoreError
 from tillwatch.ingest import (
     ChunkLanded,
@@ -30,36 +28,11 @@ from tillwatch.retry import Retry
 from tillwatch.state import open_state
 from tillwatch.state.base import FileRecord
 from tillwatch.stores.base import Store
+from tillwatch.testing.clocks import BEGIN, ScriptedClock
 from tillwatch.testing.stores import Fault, FaultyStore, MemoryStore
-
-BEGIN = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC)
-
 
 NOTHING = [lambda: None] * 30
 """For so many waits nothing happens."""
-
-
-class ScriptedClock:
-    """A clock that moves when waited on. At each wait the next thing happens; after the last one all is stopped."""
-
-    def __init__(self, *happenings: Callable[[], object]) -> None:
-        self.seconds = 0.0
-        self._happenings: Iterator[Callable[[], object]] = iter(happenings)
-
-    def now(self) -> str:
-        """Wall time."""
-        return iso(BEGIN + datetime.timedelta(seconds=self.seconds))
-
-    def monotonic(self) -> float:
-        """Seconds so far."""
-        return self.seconds
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Lets the time pass."""
-        self.seconds += seconds
-        happening = next(self._happenings, event.set)
-        happening()
-        return event.is_set()
 
 
 class World:
