@@ -74,7 +74,7 @@ def session(spark: Spark) -> Iterator[SparkSession]:
         raise ConfigError(MISSING) from None
     there = SparkContext._active_spark_context is not None
     with tempfile.TemporaryDirectory(prefix="tillwatch-spark-", ignore_cleanup_errors=True) as folder:
-        started = _start(spark, Path(folder))
+        started = _start(spark, Path(folder), there=there)
         try:
             own = started.newSession()
             for name, value in {**_SESSION, **spark.conf}.items():
@@ -86,11 +86,13 @@ def session(spark: Spark) -> Iterator[SparkSession]:
                 started.stop()
 
 
-def _start(spark: Spark, folder: Path) -> SparkSession:
+def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("tillwatch")
+    if there:
+        return builder.getOrCreate()
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ
     if not under_submit:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
