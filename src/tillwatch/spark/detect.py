@@ -118,7 +118,7 @@ class SparkDetect:
         cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
         self._manifest = self._known(cursor)
         self._groups = groups_of(setup.program, self._manifest.buckets)
-        self._saves = _saves(self._groups)
+        self._saves = saves_of(self._groups)
         self._cursor, self._tables = cursor.chunk, cursor.tables
         self._lookups = self._objects.put_lookups(self._groups, setup.lookups, setup.fingerprint)
         self._objects.collect(self._manifest)
@@ -241,7 +241,7 @@ class SparkDetect:
         self._saving.done(rows, began, self._clock.monotonic())
 
 
-def _saves(groups: tuple[Group, ...]) -> Mapping[int, frozenset[str]]:
+def saves_of(groups: tuple[Group, ...]) -> Mapping[int, frozenset[str]]:
     """Which tables each shard saves: those of its group that no group before has."""
     saves: dict[int, frozenset[str]] = {}
     taken: set[str] = set()

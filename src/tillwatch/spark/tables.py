@@ -73,18 +73,21 @@ def saved_tables(spark: SparkSession, order: Order) -> Iterator[TableRows]:
     for row in numbered.mapInArrow(partial(dump_shards, order, tuple(shards)), COLUMNS).toLocalIterator():
         if row.kind == "error":
             raise raised(bytes(row.data))
-        arrays = unpack(bytes(row.data), "what a saving task has sent")
-        columns: dict[str, Any] = {}
-        for name, values in arrays.items():
-            base, _, kind = name.rpartition(":")
-            if kind == "text":
-                columns[base] = unpack_texts(values)
-            elif kind == "value":
-                columns[base] = values.tolist()
-            else:
-                known = values.tolist()
-                columns[base] = [v if k else None for v, k in zip(columns[base], known, strict=True)]
-        yield TableRows(row.kind, columns)
+        yield table_rows(row.kind, bytes(row.data))
+
+
+def table_rows(name: str, data: bytes) -> TableRows:
+    """The rows that a saving task has packed."""
+    columns: dict[str, Any] = {}
+    for label, values in unpack(data, "what a saving task has sent").items():
+        column, _, kind = label.rpartition(":")
+        if kind == "text":
+            columns[column] = unpack_texts(values)
+        elif kind == "value":
+            columns[column] = values.tolist()
+        else:
+            columns[column] = [v if k else None for v, k in zip(columns[column], values.tolist(), strict=True)]
+    return TableRows(name, columns)
 
 
 def dump_shards(order: Order, shards: tuple[int, ...], batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

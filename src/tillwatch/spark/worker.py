@@ -153,6 +153,11 @@ def opened(job: Job, number: int, store: Store, retry: Retry) -> Shard:
     return shard
 
 
+def forget() -> None:
+    """Lets go of all shards that this process holds."""
+    _cache.clear()
+
+
 def keep(job: Job, number: int, shard: Shard) -> None:
     """Keeps a shard that was opened and is unchanged."""
     if version := job.versions.get(number):
