@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -31,8 +30,7 @@ class Query:
         self._job = job
         self._shards = plan.groups[-1].shards.stop
         self._told: queue.Queue[Records | Exception] = queue.Queue()
-        self._go_on = threading.Event()
-        self._closed = False
+        self._committed: queue.Queue[bool] = queue.Queue()
         self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
         spark.dataSource.register(ChunkSource)
         stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
@@ -47,9 +45,7 @@ class Query:
         except Exception as error:
             self._told.put(error)
             raise
-        self._go_on.wait()
-        self._go_on.clear()
-        if self._closed:
+        if not self._committed.get():
             raise RuntimeError("the query was closed before its batch was committed")
 
     def _run(self, frame: DataFrame) -> Records:
@@ -76,12 +72,11 @@ class Query:
 
     def done(self) -> None:
         """The batch was committed: the next one may begin."""
-        self._go_on.set()
+        self._committed.put(True)
 
     def close(self) -> None:
         """Stops the query, and forgets its checkpoint."""
-        self._closed = True
-        self._go_on.set()
+        self._committed.put(False)
         self._query.stop()
         shutil.rmtree(self._checkpoint, ignore_errors=True)
 

@@ -83,7 +83,7 @@ def session(spark: Spark) -> Iterator[SparkSession]:
             yield own
         finally:
             if not there:
-                started.stop()
+                _end(started)
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
@@ -112,6 +112,24 @@ def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
             return builder.getOrCreate()
     except (PySparkException, OSError) as error:
         raise RunError(f"Spark could not be started: {_brief(error)}") from None
+
+
+def _end(started: SparkSession) -> None:
+    """Ends Spark and the Java process that it ran in, which PySpark would keep until this process ends."""
+    from pyspark import SparkContext
+
+    started.stop()
+    gateway, SparkContext._gateway, SparkContext._jvm = SparkContext._gateway, None, None
+    process = getattr(gateway, "proc", None)
+    if gateway is None or process is None:  # under spark-submit Java has started Python, not the other way round
+        return
+    gateway.shutdown()
+    process.stdin.close()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

@@ -113,7 +113,7 @@ class ChunkReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         tasks = min(self.plan.tasks, len(numbers)) or 1
         return [Chunks(numbers[i * len(numbers) // tasks : (i + 1) * len(numbers) // tasks]) for i in range(tasks)]
 
-    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:  # type: ignore[override]
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
         reading = _Reading(self.plan)
         for number in partition.numbers:

@@ -54,7 +54,8 @@ class ChunkResult:
 class Commit:
     """All that folding some chunks brought: `results` are of consecutive chunks, detections in order.
 
-    `notes` are facts to keep by name, for who works with the state. `token` is its own alone: by it a store knows the commit that it has stored when it is asked for it again.
+    `notes` are facts to keep by name, for who works with the state. `token` is its own alone: by it a store knows the
+    commit that it has stored when it is asked for it again.
     """
 
     results: tuple[ChunkResult, ...]
