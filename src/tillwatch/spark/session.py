@@ -93,18 +93,10 @@ def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
     builder = SparkSession.builder.appName("tillwatch")
     if there:
         return builder.getOrCreate()
-    under_submit = "PYSPARK_GATEWAY_PORT" in os.environ
-    if not under_submit:
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        os.environ["JAVA_HOME"] = str(java_home(folder))
-        (folder / "log4j2.properties").write_text(_LOGGING)
-        quiet = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties"
-        options = f"{quiet} {spark.conf.get('spark.driver.extraJavaOptions', '')}".strip()
-        # kill -9 leaves debris: it is to be in a folder that is ours. Other machines have their own.
-        local = {"spark.local.dir": str(folder)} if (spark.master or "local").startswith("local") else {}
-        start = {**_START, **local, **spark.conf, "spark.driver.extraJavaOptions": options}
-        for name, value in start.items():
-            builder = builder.config(name, value)
+    under_submit = "PYSPARK_GATEWAY_PORT" in os.environ  # Java runs already, as spark-submit was told
+    java = {} if under_submit else _java(spark, folder)
+    for name, value in {**_START, **spark.conf, **java}.items():
+        builder = builder.config(name, value)
     if spark.master is not None or not under_submit:
         builder = builder.master(spark.master or "local[*]")
     try:
@@ -112,6 +104,20 @@ def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
             return builder.getOrCreate()
     except (PySparkException, OSError) as error:
         raise RunError(f"Spark could not be started: {_brief(error)}") from None
+
+
+def _java(spark: Spark, folder: Path) -> dict[str, str]:
+    """Sees to a Java, and gives what it is to be started with."""
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ["JAVA_HOME"] = str(java_home(folder))
+    (folder / "log4j2.properties").write_text(_LOGGING)
+    quiet = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties"
+    settings = {
+        "spark.driver.extraJavaOptions": f"{quiet} {spark.conf.get('spark.driver.extraJavaOptions', '')}".strip()
+    }
+    if (spark.master or "local").startswith("local") and "spark.local.dir" not in spark.conf:
+        settings["spark.local.dir"] = str(folder)  # kill -9 leaves debris; other machines have their own place for it
+    return settings
 
 
 def _end(started: SparkSession) -> None:
