@@ -51,9 +51,7 @@ def tables_of(fold: Fold) -> dict[str, list[tuple[object, ...]]]:
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
-@given(
-    st.lists(drawn_patterns(), min_size=1, max_size=3), drawn_streams(), drawn_lookups, st.integers(1, 3), cuts
-)
+@given(st.lists(drawn_patterns(), min_size=1, max_size=3), drawn_streams(), drawn_lookups, st.integers(1, 3), cuts)
 def test_shards_give_what_the_whole_gives(
     patterns: list[Drawn],
     chunks: list[list[Row]],

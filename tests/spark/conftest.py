@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,9 @@ spark: {{master: "local[2]", buckets: 2, conf: {{spark.driver.memory: 768m, spar
 @pytest.fixture(scope="session")
 def spark() -> Iterator[None]:
     """A Spark in this process: whatever pipeline runs here uses it."""
-    with session(Spark(master="local[2]", conf={"spark.driver.memory": "768m", "spark.driver.extraJavaOptions": FLAGS})):
+    with session(
+        Spark(master="local[2]", conf={"spark.driver.memory": "768m", "spark.driver.extraJavaOptions": FLAGS})
+    ):
         yield
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tillwatch.detect.loop import Processed
 from tillwatch.errors import LogError, StateConflict
 from tillwatch.pipeline import Pipeline
 from tillwatch.spark import detect
@@ -81,6 +85,58 @@ def test_x_and_y_together_give_the_same(data: object, landed: Site, done: Site, 
     Pipeline.open(site.config).run(once=True)
     assert site.outcome().detections == done.outcome().detections
     assert site.problems() == []
+
+
+def test_an_endless_run_keeps_up_and_stops(site: Site, done: Site) -> None:
+    """Chunks that land while Spark waits are worked off; when none waits, lingering detections are published and the
+    tables are saved; a stop ends it cleanly."""
+    away, stop, seen, failed = hold_back(site, 4), threading.Event(), threading.Semaphore(0), []
+
+    def observe(event: object) -> None:
+        if isinstance(event, Processed):
+            for _ in range(event.first, event.last + 1):
+                seen.release()
+
+    def work() -> None:
+        try:
+            site.pipeline.detect(stop=stop, observer=observe)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for landed in (4, 10, 10):
+            for _ in range(landed):
+                assert seen.acquire(timeout=60), failed
+            bring_back(site, 10)
+        wait_until(lambda: published(site) == len(done.outcome().detections) and tables(site) == 24)
+    finally:
+        stop.set()
+        thread.join()
+    assert not list(away.iterdir())
+    assert site.outcome().differences(done.outcome()) in ([], ["published"])
+    assert site.problems() == []
+
+
+def published(site: Site) -> int:
+    """How many detections are in files."""
+    return sum(len(data.splitlines()) - 1 for data in site.objects()["detections"].values())
+
+
+def tables(site: Site) -> int:
+    """Before which chunk the tables hold the state."""
+    with site.pipeline.opened(readonly=True) as state:
+        return state.cursor().tables
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Returns when it is so."""
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_engines_take_turns(site: Site, done: Site) -> None:

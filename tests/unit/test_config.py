@@ -26,7 +26,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, amounts, lookups, features, landing, quarantine, state, detections, outputs, "
-TOP_KEYS += "reports, engine, patterns"
+TOP_KEYS += "reports, engine, spark, patterns"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -93,6 +93,7 @@ def test_smallest(folder: Path) -> None:
         "outputs": {},
         "reports": None,
         "engine": "embedded",
+        "spark": {"master": None, "state": str(folder / "tillwatch-data/spark"), "buckets": None, "conf": {}},
         "patterns": tuple(
             {"ref": ref, "thresholds": {}, "where": "", "places": {}} for ref in ("PatId1", "PatId2", "PatId3")
         ),
@@ -524,7 +525,8 @@ def test_secrets_from_the_environment() -> None:
         ("{s}\nengine: flink", "3:9: engine: found 'flink', expected one of embedded, spark"),
         (
             "{s}\nspark: {buckets: 0}",
-            "3:18: spark.buckets: found 0, expected a whole number from 1 to 10000, or null for as many as there are cores",
+            "3:18: spark.buckets: found 0, expected a whole number from 1 to 10000, or null for as many as there are "
+            "cores",
         ),
         (
             "{s}\nspark: {conf: {spark.ui.enabled: [1]}}",

@@ -123,9 +123,12 @@ class Table:
 
 
 def _scatter(acc: Accumulator, column: Ints, slots: Ints, values: Ints | None) -> None:
+    if values is None:
+        np.add.at(column, slots, 1)
+        return
     match acc.op:
         case "count" | "sum":
-            np.add.at(column, slots, 1 if values is None else values)
+            np.add.at(column, slots, values)
         case "min":
             np.minimum.at(column, slots, values)
         case "max":

@@ -1,4 +1,4 @@
-"""What the tasks of a batch told, put together on the driver: in the order of CONTRACT 6, as the embedded engine has it."""
+"""What the tasks of a batch told, put together on the driver in the order that the embedded engine gives."""
 
 from __future__ import annotations
 

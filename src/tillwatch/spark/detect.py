@@ -2,14 +2,14 @@
 
 Rules of where the stream stands:
 
-1. The state's cursor is the one truth. A run begins its query at the cursor, with a checkpoint of its own, which lives as
-   long as the run: so Spark's checkpoint has nothing to say that could be wrong.
+1. The state's cursor is the one truth. A run begins its query at the cursor, with a checkpoint of its own, which lives
+   as long as the run: so Spark's checkpoint has nothing to say that could be wrong.
 2. A batch is committed in one transaction: results, detections, turns, cursor, and the manifest that names the state of
    every shard. Objects that are not in the manifest do not count.
 3. A batch that comes again changes nothing: executors pass over chunks below the manifest's, and a commit that is not
    the next one is refused by the state.
-4. When the manifest is behind the cursor (the embedded engine was at work, the number of buckets was changed, objects are
-   missing), the chunks in between are folded again first, and must give the detections that were committed.
+4. When the manifest is behind the cursor (the embedded engine was at work, the number of buckets was changed, objects
+   are missing), the chunks in between are folded again first, and must give the detections that were committed.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class SparkDetect:
             self._save()
 
     def _save(self) -> None:
-        """Brings the tables of the state up to the manifest. They are rows of the executors; the driver passes them on."""
+        """Brings the tables of the state up to the manifest. The rows are the executors'; the driver passes them on."""
         began, rows = self._clock.monotonic(), self._unsaved
         saved = next_saved(self._manifest, self._saves)
         order = Order(self._job(), self._manifest.saved.chunk, saved.ids)

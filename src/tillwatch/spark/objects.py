@@ -59,7 +59,7 @@ class Objects:
             return  # the same rows, perhaps in another order: the name says of which lookup
 
     def collect(self, manifest: Manifest) -> None:
-        """Removes what the manifest does not name. Nobody may be at work: what is being written is in no manifest yet."""
+        """Removes what the manifest does not name, while nobody is at work: what is being written has no manifest."""
         self._remove(set(self._names(_SHARDS)) - manifest.named)
 
     def replaced(self, before: Manifest, now: Manifest) -> None:
