@@ -14,6 +14,7 @@ from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
+from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
 from tillwatch.publish.files import render
 from tillwatch.retry import Retry
@@ -361,11 +362,22 @@ def _lives(found: Findings, stored: Sequence[StoredDetection], turns: Sequence[t
 
 
 def _different(kept: TableRows, fresh: TableRows) -> list[str]:
-    if len(kept.columns["id"]) != len(fresh.columns["id"]):
-        return [f"{kept.name} has {len(kept.columns['id'])} rows, a fresh fold {len(fresh.columns['id'])}"]
+    """Where the rows differ. Engines number them in orders of their own: they are compared by their keys."""
+    ids = list(kept.columns["id"])
+    if len(ids) != len(fresh.columns["id"]):
+        return [f"{kept.name} has {len(ids)} rows, a fresh fold {len(fresh.columns['id'])}"]
+    if ids != list(range(len(ids))):
+        return [f"{kept.name} has gaps in its ids"]
+    here, there = _key_order(kept), _key_order(fresh)
     return [
-        f"{kept.name}.{column}, id {n}: state has {a}, a fresh fold {b}"
+        f"{kept.name}.{column}, id {n}: state has {values[n]}, a fresh fold {fresh.columns[column][m]}"
         for column, values in kept.columns.items()
-        for n, (a, b) in enumerate(zip(values, fresh.columns[column], strict=True))
-        if a != b
+        for n, m in zip(here, there, strict=True)
+        if column != "id" and values[n] != fresh.columns[column][m]
     ]
+
+
+def _key_order(rows: TableRows) -> list[int]:
+    """The places of rows in the order of their keys."""
+    keys = list(zip(*(rows.columns[k] for k in TEXT_COLUMNS if k in rows.columns), strict=True))
+    return sorted(range(len(keys)), key=keys.__getitem__) if keys else list(range(len(rows.columns["id"])))

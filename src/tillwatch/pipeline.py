@@ -171,22 +171,39 @@ class Pipeline:
             retry(lambda: state.claim_allowed(self.setup.fingerprint, self.setup.meaning))
             first = retry(state.cursor).chunk
             with self._delivery(retry, once=once):
-                self._detector(landing, state, retry, observer).run(wake, once=once)
+                work = self._detect_on_spark if self.settings.engine == "spark" else self._detect_here
+                work(landing, state, retry, wake, observer, once=once)
                 self._report(state, first, retry)
 
-    def _detector(self, landing: Landing, state: State, retry: Retry, observer: Observer) -> Detect:
+    def _detect_here(
+        self, landing: Landing, state: State, retry: Retry, wake: Wake, observer: Observer, *, once: bool
+    ) -> None:
+        """The embedded engine."""
+        quarantine = self.proved_store(self.settings.quarantine, retry)
+        files = self._files(retry)
+        Detect(self.setup, landing, state, files, quarantine, self.clock, retry, observer).run(wake, once=once)
+
+    def _detect_on_spark(
+        self, landing: Landing, state: State, retry: Retry, wake: Wake, observer: Observer, *, once: bool
+    ) -> None:
+        """The Spark engine."""
+        from tillwatch.spark.session import session
+
         settings = self.settings
-        files = settings.detections.format != "none"
-        return Detect(
-            self.setup,
-            landing,
-            state,
-            self.proved_store(settings.detections.uri, retry) if files else None,
-            self.proved_store(settings.quarantine, retry),
-            self.clock,
-            retry,
-            observer,
-        )
+        with session(settings.spark) as spark:
+            from tillwatch.spark.detect import SparkDetect  # needs PySpark, which `session` has seen to
+
+            self.proved_store(settings.quarantine, retry)
+            files, objects = self._files(retry), self.proved_store(settings.spark.state, retry)
+            detect = SparkDetect(
+                spark, settings, self.setup, landing, state, files, objects, self.clock, retry, observer
+            )
+            detect.run(wake, once=once)
+
+    def _files(self, retry: Retry) -> Store | None:
+        """Where detection files go, None when there are to be none."""
+        detections = self.settings.detections
+        return self.proved_store(detections.uri, retry) if detections.format != "none" else None
 
     def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
         """Delivers to the further outputs while it is open."""

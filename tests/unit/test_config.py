@@ -26,7 +26,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, amounts, lookups, features, landing, quarantine, state, detections, outputs, "
-TOP_KEYS += "reports, engine, patterns"
+TOP_KEYS += "reports, engine, spark, patterns"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -93,6 +93,7 @@ def test_smallest(folder: Path) -> None:
         "outputs": {},
         "reports": None,
         "engine": "embedded",
+        "spark": {"master": None, "state": str(folder / "tillwatch-data/spark"), "buckets": None, "conf": {}},
         "patterns": tuple(
             {"ref": ref, "thresholds": {}, "where": "", "places": {}} for ref in ("PatId1", "PatId2", "PatId3")
         ),
@@ -521,11 +522,16 @@ def test_secrets_from_the_environment() -> None:
             "3:14: outputs.a: the uri of a webhook must begin with https:// and name a host; "
             "http:// is for this machine only",
         ),
+        ("{s}\nengine: flink", "3:9: engine: found 'flink', expected one of embedded, spark"),
         (
-            "{s}\nengine: spark",
-            "3:9: engine: found 'spark', the Spark engine is not in this version; expected embedded",
+            "{s}\nspark: {buckets: 0}",
+            "3:18: spark.buckets: found 0, expected a whole number from 1 to 10000, or null for as many as there are "
+            "cores",
         ),
-        ("{s}\nengine: flink", "3:9: engine: found 'flink', expected embedded"),
+        (
+            "{s}\nspark: {conf: {spark.ui.enabled: [1]}}",
+            "3:34: spark.conf.spark.ui.enabled: found a list, expected a text, a number, true or false",
+        ),
         (
             "{s}\npatterns: PatId1",
             "3:11: patterns: found 'PatId1', expected a list such as [PatId1, ./my-patterns/], "
@@ -611,7 +617,7 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
 
 def test_all_mistakes_at_once() -> None:
     """All mistakes of the file, the environment and the overrides are told together, in the file's order."""
-    text = "engine: spark\nstate: ${NOPE}\nsource:\n  rows: ten\n  uri: x\n  uri: y\npatterns: [5]\npassword: x"
+    text = "engine: flink\nstate: ${NOPE}\nsource:\n  rows: ten\n  uri: x\n  uri: y\npatterns: [5]\npassword: x"
     told = error_of(text, "landing.format=xml", "oops").splitlines()
     assert [line.partition(": ")[0] for line in told] == [
         "tillwatch.yaml:1:9",

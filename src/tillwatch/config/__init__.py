@@ -15,6 +15,7 @@ from tillwatch.config.settings import (
     PatternChoice,
     Settings,
     Source,
+    Spark,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PatternChoice",
     "Settings",
     "Source",
+    "Spark",
     "load",
     "masked",
 ]

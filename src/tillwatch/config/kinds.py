@@ -208,12 +208,19 @@ def _postgres(uri: str, rest: str) -> str:
     return uri
 
 
-def _engine(value: object) -> str:
-    if value == "spark":
-        _refuse("the Spark engine is not in this version; expected embedded")
-    if value != "embedded":
+def _optional_whole(value: object) -> int | None:
+    return None if value is None else int(whole(1, 10_000).read(value))
+
+
+def _conf_value(value: object) -> str:
+    """A Spark setting as Spark reads it: text, whatever YAML took it for."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | Decimal):
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
         raise ValueError
-    return "embedded"
+    return value
 
 
 FLAG = Kind("true or false", _flag)
@@ -228,4 +235,6 @@ COLUMN = text("a column name")
 OPTIONAL_COLUMN = optional_text("a column name")
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
 STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
-ENGINE = Kind("embedded", _engine)
+ENGINES = ("embedded", "spark")
+BUCKETS = Kind("a whole number from 1 to 10000, or null for as many as there are cores", _optional_whole)
+CONF_VALUE = Kind("a text, a number, true or false", _conf_value)

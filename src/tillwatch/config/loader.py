@@ -197,6 +197,7 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
         for name, lookup in settings.lookups.items()
     }
     changed["outputs"] = {name: _output(name, output, at) for name, output in settings.outputs.items()}
+    changed["spark"] = settings.spark.model_copy(update={"state": at(settings.spark.state, "spark", "state")})
     changed["reports"] = settings.reports and at(settings.reports, "reports")
     patterns = tree.items.get("patterns")
     if isinstance(patterns, MapNode):

@@ -170,6 +170,26 @@ class Output(Section):
         return self
 
 
+class Spark(Section):
+    """How `engine: spark` runs."""
+
+    master: Annotated[str | None, kinds.optional_text("a Spark master such as local[4] or spark://HOST:7077")] = Field(
+        default=None,
+        description="The cluster; null for what spark-submit says, and `local[*]` without it.",
+    )
+    state: Place = Field(
+        default="./tillwatch-data/spark",
+        description="Folder or bucket of the state that the executors keep; all of them must reach it.",
+    )
+    buckets: Annotated[int | None, kinds.BUCKETS] = Field(
+        default=None,
+        description="Into how many parts the keys are divided; null for as many as there are cores at the first start.",
+    )
+    conf: Mapping[Annotated[str, kinds.text("the name of a Spark setting")], Annotated[str, kinds.CONF_VALUE]] = Field(
+        default={}, description="Spark settings by name, over those that tillwatch sets."
+    )
+
+
 class PatternChoice(Section):
     """One entry of `patterns`: an id, a YAML file or a folder of them, with thresholds of one's own."""
 
@@ -222,9 +242,10 @@ class Settings(Section):
     reports: Annotated[str | None, kinds.optional_text("a path or URI")] = Field(
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
-    engine: Annotated[Literal["embedded"], kinds.ENGINE] = Field(
-        default="embedded", description="What runs the detection: `embedded` is this process."
+    engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(
+        default="embedded", description="What runs the detection: `embedded` is this process, `spark` a Spark cluster."
     )
+    spark: Spark = Field(default=Spark(), description="How the Spark engine runs.")
     patterns: Annotated[tuple[PatternChoice, ...], AfterValidator(_not_empty)] = Field(
         default=tuple(PatternChoice(ref=ref) for ref in ("PatId1", "PatId2", "PatId3")),
         description="What to look for: pattern ids, YAML files or folders, in the order of their detections.",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tillwatch.clock import Clock
 from tillwatch.detect import quarantine, snapshot
+from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.recovery import recover
 from tillwatch.detect.saving import Saving
 from tillwatch.engine.decode import Decoded, Decoder
@@ -18,7 +19,6 @@ from tillwatch.errors import LogError
 from tillwatch.landing import Landing
 from tillwatch.model import Chunk
 from tillwatch.patterns.program import Program
-from tillwatch.publish.files import publish
 from tillwatch.retry import Retry
 from tillwatch.state.base import ChunkResult, Commit, State
 from tillwatch.stores.base import Store, put_same
@@ -87,14 +87,14 @@ class Detect:
     ) -> None:
         self._setup = setup
         self._landing, self._state = landing, state
-        self._detections, self._quarantined = detections, quarantined
+        self._quarantined = quarantined
+        self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._next = self._saved = 0
         self._saving = Saving(clock.monotonic())
         self._listed_at = clock.monotonic()
-        self._lingering_since: float | None = None
         self._rows_per_chunk = BATCH_ROWS
         readers = REMOTE_READERS if landing.remote else LOCAL_READERS
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="tillwatch-read")
@@ -123,8 +123,7 @@ class Detect:
         cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
         recover(self._fold, self._decoder, self._landing, self._state, cursor, self._retry)
         self._next, self._saved = cursor.chunk, cursor.tables
-        self._publish()
-        self._note_lingering(0)
+        self._outbox.start()
 
     def _work(self) -> bool:
         """Folds and commits the chunks that wait, up to a batch; says whether there were any."""
@@ -134,13 +133,11 @@ class Detect:
         commit = self._fold_batch(chunks)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._next = commit.last + 1
-        if commit.detections:
-            self._publish()
-            self._note_lingering(len(commit.detections))
+        self._outbox.committed(len(commit.detections))
         self._saving.worked(self._clock.monotonic())
         if self._saving.due(self._next - self._saved, self._fold.touched, self._clock.monotonic()):
             self._save()
-        self._on_progress(_progress(commit))
+        self._on_progress(progress_of(commit))
         return True
 
     def _read(self) -> list[Chunk]:
@@ -184,43 +181,21 @@ class Detect:
             data = quarantine.render(whole, decoded.rejects)
             self._retry(lambda: put_same(self._quarantined, quarantine.name(chunk.info.number), data))
 
-    def _note_lingering(self, new: int) -> None:
-        """Since when the oldest detection that is in no file yet has been waiting; `new` ones came just now."""
-        waiting = self._retry(self._state.unplanned)
-        if waiting == 0:
-            self._lingering_since = None
-        elif self._lingering_since is None or waiting <= new:
-            self._lingering_since = self._clock.monotonic()
-
     def _idle(self) -> float:
         """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
         now = self._clock.monotonic()
         if now - self._listed_at >= LIST_SECONDS:
             self._retry(self._is_more)
-        left = POLL_SECONDS
-        if self._lingering_since is not None:
-            left = self._lingering_since + self._setup.linger - now
-            if left <= 0:
-                self._publish_rest()
-                self._lingering_since = None
+        left = self._outbox.idle()
         if self._next > self._saved and self._saving.fits(self._fold.touched, now):
             self._save()
-        return min(max(left, 0.0), POLL_SECONDS)
+        return POLL_SECONDS if left is None else min(left, POLL_SECONDS)
 
     def _finish(self) -> None:
         """The run ended: the last file may be short."""
-        self._publish_rest()
+        self._outbox.rest()
         if self._next > self._saved:
             self._save()
-
-    def _publish(self) -> None:
-        if (store := self._detections) is not None:
-            self._retry(lambda: publish(self._state, store, self._clock.now))
-
-    def _publish_rest(self) -> None:
-        if self._retry(self._state.unplanned):
-            self._retry(lambda: self._state.plan_rest(self._setup.rows_per_file))
-            self._publish()
 
     def _save(self) -> None:
         """Brings the tables of the state up to the cursor."""
@@ -231,15 +206,22 @@ class Detect:
         self._saving.done(touched, began, self._clock.monotonic())
 
     def _is_more(self) -> bool:
-        """Whether a listing shows chunks that a look did not: merged by another pipeline, or landed just now."""
         self._listed_at = self._clock.monotonic()
-        later = next(iter(self._landing.numbers(self._next)), None)
-        if later is not None and not self._landing.has(self._next):
-            raise LogError(
-                f"the landing zone has chunk {later} but not chunk {self._next}: a chunk was removed. "
-                "Bring it back; nothing after it can be judged."
-            )
-        return later is not None
+        return is_more(self._landing, self._next)
+
+
+def is_more(landing: Landing, expected: int) -> bool:
+    """Whether a listing shows chunks that a look did not: merged by another pipeline, or landed just now.
+
+    Raises LogError when chunks are landed behind one that is not.
+    """
+    later = next(iter(landing.numbers(expected)), None)
+    if later is not None and not landing.has(expected):
+        raise LogError(
+            f"the landing zone has chunk {later} but not chunk {expected}: a chunk was removed. "
+            "Bring it back; nothing after it can be judged."
+        )
+    return later is not None
 
 
 def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Commit:
@@ -250,7 +232,8 @@ def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Comm
     )
 
 
-def _progress(commit: Commit) -> Processed:
+def progress_of(commit: Commit) -> Processed:
+    """What a commit has brought, for who watches."""
     found: dict[str, int] = {}
     for detection in commit.detections:
         found[detection.pattern] = found.get(detection.pattern, 0) + 1

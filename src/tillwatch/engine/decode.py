@@ -25,13 +25,27 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The valid rows of one chunk: codes per text column, amounts as scaled integers."""
+    """The valid rows of one chunk: codes per text column, amounts as scaled integers.
+
+    Rows that were aggregated before stand for several: `times` says for how many, `amount` is their sum, `least` and
+    `greatest` are its bounds. Filters on the amount need rows that stand for equal ones.
+    """
 
     codes: Mapping[str, Ints]
     amount: Ints
+    times: Ints | None = None
+    least: Ints | None = None
+    greatest: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.amount)
+
+    def measure(self, op: str) -> Ints | None:
+        """What each row brings to a sum, a least or greatest value, or a count; None for a count of 1 each."""
+        if op == "count":
+            return self.times
+        bound = {"min": self.least, "max": self.greatest}.get(op)
+        return self.amount if bound is None else bound
 
     def slice(self, start: int, stop: int) -> Rows:
         """Rows start…stop-1."""

@@ -39,7 +39,7 @@ class Filters:
                 equal: Bools = rows.codes[name] == self._dictionaries[name].code(text)
                 return equal if op == "=" else ~equal
             case Compare(op=op, left=Name(), right=Number(value=number)):
-                return compare_scaled(rows.amount, op, number, self._digits)
+                return compare_scaled(rows.amount if rows.least is None else rows.least, op, number, self._digits)
         raise AssertionError(f"the compiler let a filter through that is none: {where}")
 
 

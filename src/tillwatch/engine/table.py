@@ -84,15 +84,15 @@ class Table:
                 continue
             column = self.columns[acc.name]
             before = column[touch.unique] == 0 if acc.op == "count" else None
-            slots, amounts = touch.slots, rows.amount
+            slots, values = touch.slots, rows.measure(acc.op)
             if acc.where is not None:
                 mask = self._filters.mask(acc.where, rows)
-                slots, amounts = slots[mask], amounts[mask]
-            _scatter(acc, column, slots, amounts)
+                slots, values = slots[mask], None if values is None else values[mask]
+            _scatter(acc, column, slots, values)
             if before is not None:
                 risen[acc.name] = touch.unique[before & (column[touch.unique] > 0)]
-            elif acc.op == "sum":
-                self._check_sums(acc, touch.unique, amounts)
+            elif acc.op == "sum" and values is not None:
+                self._check_sums(acc, touch.unique, values)
         return risen
 
     def _check_sums(self, acc: Accumulator, slots: Ints, amounts: Ints) -> None:
@@ -122,16 +122,17 @@ class Table:
             joined.known = np.concatenate([joined.known, np.zeros(more, np.bool_)])
 
 
-def _scatter(acc: Accumulator, column: Ints, slots: Ints, amounts: Ints) -> None:
+def _scatter(acc: Accumulator, column: Ints, slots: Ints, values: Ints | None) -> None:
+    if values is None:
+        np.add.at(column, slots, 1)
+        return
     match acc.op:
-        case "count":
-            np.add.at(column, slots, 1)
-        case "sum":
-            np.add.at(column, slots, amounts)
+        case "count" | "sum":
+            np.add.at(column, slots, values)
         case "min":
-            np.minimum.at(column, slots, amounts)
+            np.minimum.at(column, slots, values)
         case "max":
-            np.maximum.at(column, slots, amounts)
+            np.maximum.at(column, slots, values)
 
 
 def _extend(array: Ints, more: int, fill: int) -> Ints:

@@ -54,12 +54,14 @@ class ChunkResult:
 class Commit:
     """All that folding some chunks brought: `results` are of consecutive chunks, detections in order.
 
-    `token` is its own alone: by it a store knows the commit that it has stored when it is asked for it again.
+    `notes` are facts to keep by name, for who works with the state. `token` is its own alone: by it a store knows the
+    commit that it has stored when it is asked for it again.
     """
 
     results: tuple[ChunkResult, ...]
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     @property
@@ -179,6 +181,14 @@ class State(Ledger, Protocol):
 
     def claim_allowed(self, fingerprint: str, meaning: str) -> None:
         """Raises StateConflict when the state was made by a program with another fingerprint."""
+        ...
+
+    def get_meta(self, key: str) -> str | None:
+        """A fact of the state by its name, None when it is not known."""
+        ...
+
+    def note(self, notes: Mapping[str, str]) -> None:
+        """Keeps facts by name, as a commit's `notes` are kept."""
         ...
 
     def cursor(self) -> Cursor:

@@ -137,6 +137,8 @@ class SqlState(ABC):
             self._put_turns(commit)
             self._set_meta("cursor", str(commit.last + 1))
             self._set_meta("commit", commit.token)
+            for key, value in commit.notes.items():
+                self._set_meta(key, value)
             self._plan(seq - 1, rows_per_file, rest=False)
         return seq
 
@@ -295,6 +297,12 @@ class SqlState(ABC):
         """A fact of the state by its name, None when it is not known."""
         rows = list(self._rows("get_meta", (key,)))
         return str(rows[0][0]) if rows else None
+
+    def note(self, notes: Mapping[str, str]) -> None:
+        with self._transaction():
+            self._held_cursor()
+            for key, value in notes.items():
+                self._set_meta(key, value)
 
     def _set_meta(self, key: str, value: str) -> None:
         self._run("set_meta", (key, value))

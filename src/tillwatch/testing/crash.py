@@ -177,7 +177,8 @@ class MarkedPipeline(Pipeline):
 
     def store(self, uri: str) -> Store:
         """The store at a configured place, by its role."""
-        roles = {self.settings.landing.uri: "landing", self.settings.detections.uri: "detections"}
+        settings = self.settings
+        roles = {settings.landing.uri: "landing", settings.detections.uri: "detections", settings.spark.state: "shards"}
         return cast(Store, Marked(super().store(uri), roles.get(uri, "quarantine"), self.points))
 
     @contextmanager
@@ -198,6 +199,10 @@ def main(arguments: Sequence[str]) -> None:
     loop.BATCH_CHUNKS, saving.CHUNKS, saving.PAUSE = options.batch_chunks, options.save_chunks, 0
     points = Points(options.config.parent, options.kill_at, options.record)
     pipeline = MarkedPipeline(load(options.config, options.set), points)
+    if pipeline.settings.engine == "spark":
+        from tillwatch.spark import detect  # imported only where Spark is at work
+
+        detect.BATCH_CHUNKS = options.batch_chunks
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     points.watch()

@@ -1,0 +1,58 @@
+"""What the tasks of a batch told, put together on the driver in the order that the embedded engine gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tillwatch import errors
+from tillwatch.errors import RunError, TillwatchError
+from tillwatch.model import ChunkInfo, Detection, Turn
+from tillwatch.patterns.program import Program
+from tillwatch.spark.manifest import Version
+from tillwatch.spark.source import account_of
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A batch: what became of each chunk (info, rows counted, rows quarantined by reason), what was found, where
+    each shard that it touched stands now."""
+
+    chunks: tuple[tuple[ChunkInfo, int, Mapping[str, int]], ...]
+    detections: tuple[Detection, ...]
+    turns: tuple[Turn, ...]
+    versions: Mapping[int, Version]
+
+
+def told_by(rows: Iterable[tuple[int, str, bytes]], program: Program) -> Told:
+    """The batch from its records of (shard, kind, data). Raises the error that a task met."""
+    chunks, versions = [], {}
+    detections: list[Detection] = []
+    turns: list[Turn] = []
+    for shard, kind, data in rows:
+        match kind:
+            case "error":
+                raise raised(data)
+            case "chunk":
+                chunks.append(account_of(data))
+            case "version":
+                fields = json.loads(data)
+                versions[shard] = Version(**{**fields, "chain": tuple(fields["chain"])})
+            case "found":
+                found = json.loads(data)
+                detections += [Detection(*fields) for fields in found["detections"]]
+                turns += [Turn(*fields) for fields in found["turns"]]
+    order = {plan.pattern.id: n for n, plan in enumerate(program.plans)}
+    detections.sort(key=lambda d: (d.chunk, order[d.pattern], d.customer, d.merchant, *d.key.values()))
+    turns.sort(key=lambda t: (t.chunk, t.pattern, *t.key.values()))
+    chunks.sort(key=lambda c: c[0].number)
+    return Told(tuple(chunks), tuple(detections), tuple(turns), versions)
+
+
+def raised(data: bytes) -> TillwatchError:
+    """The error that a task met, as it was raised there."""
+    told = json.loads(data)
+    kind = getattr(errors, told["error"], RunError)
+    error: TillwatchError = kind(told["text"])
+    return error

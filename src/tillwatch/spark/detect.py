@@ -1,0 +1,252 @@
+"""Mechanism Y on Spark: the driver's part. Waits for batches, commits what they found, publishes.
+
+Rules of where the stream stands:
+
+1. The state's cursor is the one truth. A run begins its query at the cursor, with a checkpoint of its own, which lives
+   as long as the run: so Spark's checkpoint has nothing to say that could be wrong.
+2. A batch is committed in one transaction: results, detections, turns, cursor, and the manifest that names the state of
+   every shard. Objects that are not in the manifest do not count.
+3. A batch that comes again changes nothing: executors pass over chunks below the manifest's, and a commit that is not
+   the next one is refused by the state.
+4. When the manifest is behind the cursor (the embedded engine was at work, the number of buckets was changed, objects
+   are missing), the chunks in between are folded again first, and must give the detections that were committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from pyspark.sql import SparkSession
+
+from tillwatch.clock import Clock
+from tillwatch.config import Settings
+from tillwatch.detect import snapshot
+from tillwatch.detect.loop import POLL_SECONDS, Processed, Setup, Wake, is_more, progress_of
+from tillwatch.detect.outbox import Outbox
+from tillwatch.detect.saving import Saving
+from tillwatch.errors import StateConflict
+from tillwatch.landing import Landing
+from tillwatch.retry import Retry
+from tillwatch.spark.batch import Told, told_by
+from tillwatch.spark.manifest import NOTE, Manifest, Saved, from_text, to_text
+from tillwatch.spark.objects import Objects
+from tillwatch.spark.query import Query
+from tillwatch.spark.shards import Group, groups_of
+from tillwatch.spark.source import ReadPlan
+from tillwatch.spark.tables import Order, next_saved, saved_tables
+from tillwatch.spark.worker import Job
+from tillwatch.state.base import ChunkResult, Commit, Cursor, State
+from tillwatch.stores.base import Store
+
+BATCH_CHUNKS = 60
+BATCH_ROWS = 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What executors open for themselves."""
+
+    settings: Settings
+
+    def plan(self, setup: Setup, groups: tuple[Group, ...], start: int, fence: int, tasks: int) -> ReadPlan:
+        """What the source is told."""
+        landing = self.settings.landing
+        chunks = max(1, min(BATCH_CHUNKS, BATCH_ROWS // self.settings.source.rows))
+        return ReadPlan(
+            landing.uri,
+            landing.format,
+            landing.layout,
+            self.settings.quarantine,
+            dict(setup.columns),
+            setup.program.digits,
+            setup.negative,
+            setup.optional,
+            groups,
+            start,
+            fence,
+            chunks,
+            tasks,
+        )
+
+
+class SparkDetect:
+    """One run of Mechanism Y on one pipeline. The caller holds the lease, and ends the session afterwards."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        settings: Settings,
+        setup: Setup,
+        landing: Landing,
+        state: State,
+        detections: Store | None,
+        objects: Store,
+        clock: Clock,
+        retry: Retry,
+        on_progress: Callable[[Processed], None],
+    ) -> None:
+        self._spark, self._settings, self._setup = spark, settings, setup
+        self._landing, self._state = landing, state
+        self._objects = Objects(objects, retry)
+        self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
+        self._clock, self._retry, self._on_progress = clock, retry, on_progress
+        self._saving = Saving(clock.monotonic())
+        self._query: Query | None = None
+
+    def run(self, wake: Wake, *, once: bool) -> None:
+        """Works until stopped; with `once` until no chunk is left and none will come."""
+        try:
+            self._start(wake)
+            while not wake.stop.is_set():
+                wake.hint.clear()
+                last_look = once and wake.upstream_done()  # asked before looking, so that nothing slips between
+                if self._retry(lambda: self._landing.has(self._manifest.chunk)):
+                    self._retry(lambda: self._work(wake, once=once))
+                elif last_look:
+                    if not self._retry(lambda: is_more(self._landing, self._manifest.chunk)):
+                        break
+                else:
+                    self._clock.wait(wake.hint, self._idle())
+        finally:
+            self._close()
+        self._finish()
+
+    def _start(self, wake: Wake) -> None:
+        setup = self._setup
+        tables = snapshot.shapes(setup.program)
+        cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
+        self._manifest = self._known(cursor)
+        self._groups = groups_of(setup.program, self._manifest.buckets)
+        self._saves = saves_of(self._groups)
+        self._cursor, self._tables = cursor.chunk, cursor.tables
+        self._lookups = self._objects.put_lookups(self._groups, setup.lookups, setup.fingerprint)
+        self._objects.collect(self._manifest)
+        self._outbox.start()
+        while self._manifest.chunk < self._cursor and not wake.stop.is_set():
+            self._retry(lambda: self._work(wake, once=True))
+
+    def _known(self, cursor: Cursor) -> Manifest:
+        """The manifest that the state has, as far as it can be gone on from."""
+        manifest = from_text(self._retry(lambda: self._state.get_meta(NOTE)))
+        wanted = self._settings.spark.buckets
+        if manifest and wanted in (None, manifest.buckets) and manifest.chunk <= cursor.chunk:
+            if (manifest.chunk, manifest.saved.chunk) != (cursor.chunk, cursor.tables):
+                manifest = replace(manifest, saved=Saved())  # the embedded engine gave ids meanwhile
+            if not self._objects.missing(manifest):
+                return manifest
+        return Manifest(wanted or self._spark.sparkContext.defaultParallelism)
+
+    def _work(self, wake: Wake, *, once: bool) -> None:
+        """Takes a batch from Spark and commits it, if there is one before the query ends or the run is stopped."""
+        try:
+            query = self._running(once=once)
+            while (records := query.next(POLL_SECONDS)) is None:
+                if wake.stop.is_set():
+                    return
+                if query.ended:
+                    self._close()
+                    return
+            told = told_by(records, self._setup.program)
+            if told.chunks:
+                self._take(told)
+            query.done()
+        except BaseException:
+            self._close()
+            raise
+
+    def _running(self, *, once: bool) -> Query:
+        if self._query is None:
+            tasks = self._spark.sparkContext.defaultParallelism
+            plan = Places(self._settings).plan(self._setup, self._groups, self._manifest.chunk, self._cursor, tasks)
+            self._query = Query(self._spark, plan, self._job, once=once)
+        return self._query
+
+    def _close(self) -> None:
+        if (query := self._query) is not None:
+            self._query = None
+            query.close()
+
+    def _job(self) -> Job:
+        manifest = self._manifest
+        return Job(self._groups, manifest.chunk, manifest.shards, self._settings.spark.state, self._lookups)
+
+    def _take(self, told: Told) -> None:
+        """Commits a batch, or, when its chunks were committed before, sees that they give the same again."""
+        before = self._manifest
+        first, last = told.chunks[0][0].number, told.chunks[-1][0].number
+        if [info.number for info, _, _ in told.chunks] != list(range(before.chunk, last + 1)):
+            raise StateConflict(
+                f"Spark gave chunks {first} to {last}, expected them from {before.chunk} on without a gap"
+            )
+        after = before.after(last + 1, told.versions)
+        if last < self._cursor:
+            self._check_again(told, first, last)
+            self._retry(lambda: self._state.note({NOTE: to_text(after)}))
+        else:
+            self._commit(told, after)
+        self._manifest = after
+        self._objects.replaced(before, after)
+
+    def _commit(self, told: Told, after: Manifest) -> None:
+        now = self._clock.now()
+        results = tuple(ChunkResult(info, counted, reasons, now) for info, counted, reasons in told.chunks)
+        commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)})
+        self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
+        self._cursor = commit.last + 1
+        self._outbox.committed(len(commit.detections))
+        self._saving.worked(self._clock.monotonic())
+        self._on_progress(progress_of(commit))
+
+    def _check_again(self, told: Told, first: int, last: int) -> None:
+        noted = self._retry(lambda: self._state.digests(first, last))
+        changed = next((i.number for i, _, _ in told.chunks if noted.get(i.number, i.digest) != i.digest), None)
+        stored = self._retry(lambda: list(self._state.detections()))
+        expected = [s.detection.identity for s in stored if first <= s.detection.chunk <= last]
+        found = [d.identity for d in told.detections]
+        if changed is not None or found != expected:
+            raise StateConflict(
+                f"folding chunks {first} to {last} again gives {len(found)} detections, which are not the "
+                f"{len(expected)} committed, or another chunk {changed}: the landing zone was changed. "
+                "Run 'tillwatch audit' to see where."
+            )
+
+    def _idle(self) -> float:
+        """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
+        left = self._outbox.idle()
+        if self._manifest.chunk > self._tables and self._saving.fits(self._unsaved, self._clock.monotonic()):
+            self._save()
+        return POLL_SECONDS if left is None else min(left, POLL_SECONDS)
+
+    @property
+    def _unsaved(self) -> int:
+        """At most so many rows would be saved."""
+        return sum(sum(version.sizes.values()) for version in self._manifest.shards.values())
+
+    def _finish(self) -> None:
+        """The run ended: the last file may be short."""
+        self._outbox.rest()
+        if self._manifest.chunk > self._tables:
+            self._save()
+
+    def _save(self) -> None:
+        """Brings the tables of the state up to the manifest. The rows are the executors'; the driver passes them on."""
+        began, rows = self._clock.monotonic(), self._unsaved
+        saved = next_saved(self._manifest, self._saves)
+        order = Order(self._job(), self._manifest.saved.chunk, saved.ids)
+        self._retry(lambda: self._state.save_tables(saved_tables(self._spark, order), saved.chunk))
+        self._tables = saved.chunk
+        self._manifest = replace(self._manifest, saved=saved)
+        self._retry(lambda: self._state.note({NOTE: to_text(self._manifest)}))
+        self._saving.done(rows, began, self._clock.monotonic())
+
+
+def saves_of(groups: tuple[Group, ...]) -> Mapping[int, frozenset[str]]:
+    """Which tables each shard saves: those of its group that no group before has."""
+    saves: dict[int, frozenset[str]] = {}
+    taken: set[str] = set()
+    for group in groups:
+        mine = {t.name for t in group.program.tables} - taken
+        taken |= mine
+        saves.update(dict.fromkeys(group.shards, frozenset(mine)))
+    return saves

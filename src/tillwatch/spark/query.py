@@ -1,0 +1,87 @@
+"""A streaming query over the landing zone, whose batches the driver's main thread takes one by one."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from tillwatch.errors import RunError
+from tillwatch.spark.source import ChunkSource, ReadPlan
+from tillwatch.spark.worker import COLUMNS, Job, fold_shards
+
+Records = list[tuple[int, str, bytes]]
+"""Shard, kind and data of what the tasks of a batch told."""
+
+
+class Query:
+    """Runs batches. After each it waits until what it told was taken and `done` was said.
+
+    `job` gives what folding tasks are told, when a batch begins. With `once` it ends when what was landed at its start
+    is worked off.
+    """
+
+    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job], *, once: bool) -> None:
+        self._job = job
+        self._shards = plan.groups[-1].shards.stop
+        self._told: queue.Queue[Records | Exception] = queue.Queue()
+        self._committed: queue.Queue[bool] = queue.Queue()
+        self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
+        spark.dataSource.register(ChunkSource)
+        stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", self._checkpoint)
+        writer = writer.trigger(availableNow=True) if once else writer
+        self._query: StreamingQuery = writer.start()
+
+    def _batch(self, frame: DataFrame, _: int) -> None:
+        """Called by Spark, in a thread of its own."""
+        try:
+            self._told.put(self._run(frame))
+        except Exception as error:
+            self._told.put(error)
+            raise
+        if not self._committed.get():
+            raise RuntimeError("the query was closed before its batch was committed")
+
+    def _run(self, frame: DataFrame) -> Records:
+        shards = frame.repartitionById(self._shards, frame["shard"])
+        told = shards.mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
+        return list(zip(*(told[c].to_pylist() for c in ("shard", "kind", "data")), strict=True))
+
+    def next(self, seconds: float) -> Records | None:
+        """What the next batch told, None when there is none yet. Raises RunError when Spark has failed."""
+        try:
+            told = self._told.get(timeout=seconds)
+        except queue.Empty:
+            if self.ended and (problem := self._query.exception()):
+                raise _failed(problem) from None
+            return None
+        if isinstance(told, Exception):
+            raise _failed(told)
+        return told
+
+    @property
+    def ended(self) -> bool:
+        """Whether no batch will come any more."""
+        return not self._query.isActive and self._told.empty()
+
+    def done(self) -> None:
+        """The batch was committed: the next one may begin."""
+        self._committed.put(True)
+
+    def close(self) -> None:
+        """Stops the query, and forgets its checkpoint."""
+        self._committed.put(False)
+        self._query.stop()
+        shutil.rmtree(self._checkpoint, ignore_errors=True)
+
+
+def _failed(error: Exception) -> RunError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if line.startswith(("tillwatch.errors.", "RuntimeError"))), "")
+    return RunError(f"Spark failed: {told or (lines or [type(error).__name__])[0]}")

@@ -1,0 +1,152 @@
+"""The running state of a shard on an executor: a fold, as bytes and back, whole or what some chunks changed.
+
+A row of a state object is named by its key, so it says the same to every process, whatever codes that has for texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tillwatch.engine.condition import Condition
+from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.judge import Judge
+from tillwatch.engine.lookup import LookupData
+from tillwatch.patterns.program import Grain, Program
+from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class Shard:
+    """A fold over the keys of a shard. `touched` has, by grain, the last chunk that touched each slot."""
+
+    def __init__(self, program: Program, columns: Sequence[str], lookups: Sequence[LookupData]) -> None:
+        decoder = Decoder({c: c for c in (*columns, "amount")}, program.digits)
+        self.fold = Fold(program, decoder, lookups)
+        self.touched: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in self.fold.tables}
+        self._marks = _marks(self.fold)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many rows each table has."""
+        return {t.spec.name: t.size for t in self.fold.tables.values()}
+
+    def step(self, chunk: int, rows: Rows) -> Outcome:
+        """The step of the engine."""
+        outcome = self.fold.step(chunk, rows)
+        for grain, slots in self.fold.take_dirty().items():
+            self._room(grain)
+            self.touched[grain][slots] = chunk
+        return outcome
+
+    def snapshot(self) -> bytes:
+        """All of it."""
+        everything = {g: np.arange(t.size) for g, t in self.fold.tables.items()}
+        marked = [np.flatnonzero(j.detected) for j in self.fold.judges]
+        self._marks = _marks(self.fold)
+        return self._packed(everything, marked)
+
+    def delta(self, since: int) -> bytes:
+        """What chunks from `since` on changed; what patterns hold for can also change for keys not touched."""
+        slots = {g: np.flatnonzero(touched[: self.fold.tables[g].size] >= since) for g, touched in self.touched.items()}
+        now = _marks(self.fold)
+        changed = [_different(a, b) for a, b in zip(self._marks, now, strict=True)]
+        self._marks = now
+        return self._packed(slots, changed)
+
+    def _packed(self, slots: Mapping[Grain, Ints], marked: Sequence[Ints]) -> bytes:
+        arrays: dict[str, NDArray[Any]] = self._key_texts(slots)
+        for grain, table in self.fold.tables.items():
+            at, name = slots[grain], table.spec.name
+            for key in grain:
+                arrays[f"{name}.{key}"] = _places(arrays[f"codes.{key}"], table.keys[key][at])
+            for column, values in table.columns.items():
+                arrays[f"{name}.{column}"] = values[at]
+            arrays[f"{name}.touched"] = self.touched[grain][at]
+        arrays["marks"] = pack_texts([json.dumps(m) for m in self._marked(marked)])
+        return pack({name: a for name, a in arrays.items() if not name.startswith("codes.")})
+
+    def _key_texts(self, slots: Mapping[Grain, Ints]) -> dict[str, NDArray[Any]]:
+        """By key column: the distinct texts of all tables, and their codes (sorted)."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for key in {k for grain in slots for k in grain}:
+            used = [self.fold.tables[g].keys[key][at] for g, at in slots.items() if key in g]
+            codes = np.unique(np.concatenate(used))
+            arrays[f"codes.{key}"] = codes
+            arrays[f"texts.{key}"] = pack_texts(self.fold.decoder.dictionaries[key].texts(codes))
+        return arrays
+
+    def _marked(self, marked: Sequence[Ints]) -> list[tuple[str, list[dict[str, str]], list[bool]]]:
+        return [
+            (judge.plan.pattern.id, self.fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
+            for judge, slots in zip(self.fold.judges, marked, strict=True)
+            if len(slots)
+        ]
+
+    def load(self, data: bytes, where: str) -> None:
+        """Brings the shard forward by a snapshot (when it is empty) or a delta. Then `refresh` is due."""
+        arrays = unpack(data, where)
+        codes = {
+            name.removeprefix("texts."): np.array(
+                self.fold.decoder.dictionaries[name.removeprefix("texts.")].codes(unpack_texts(a)), np.int64
+            )
+            for name, a in arrays.items()
+            if name.startswith("texts.")
+        }
+        for grain in sorted(self.fold.tables, key=len):  # coarser tables first: finer ones refer to their slots
+            self._load_table(grain, codes, arrays)
+        for text in unpack_texts(arrays["marks"]):
+            pattern, keys, holds = json.loads(text)
+            self.fold.mark(pattern, keys, holds)
+
+    def _load_table(self, grain: Grain, codes: Mapping[str, Ints], arrays: Mapping[str, NDArray[Any]]) -> None:
+        table = self.fold.tables[grain]
+        name = table.spec.name
+        touched = arrays[f"{name}.touched"]
+        if not len(touched):
+            return
+        keys = {k: codes[k][arrays[f"{name}.{k}"]] for k in grain}
+        self.fold.load(grain, keys, {c: arrays[f"{name}.{c}"] for c in table.columns})
+        self._room(grain)
+        self.touched[grain][table.slots_of(keys, len(touched))] = touched
+
+    def refresh(self) -> None:
+        """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
+        fresh = [Judge(Condition(j.plan, self.fold.tables, self.fold.program.digits)) for j in self.fold.judges]
+        for old, new in zip(self.fold.judges, fresh, strict=True):
+            new.room(len(old.holding))
+            new.detected[: len(old.detected)] = old.detected
+            new.holding[: len(old.holding)] = old.holding
+        self.fold.judges = fresh
+        self._marks = _marks(self.fold)
+
+    def _room(self, grain: Grain) -> None:
+        size, room = self.fold.tables[grain].size, len(self.touched[grain])
+        if size > room:
+            more = max(1024, size, 2 * room) - room
+            self.touched[grain] = np.concatenate([self.touched[grain], np.zeros(more, np.int64)])
+
+
+def _marks(fold: Fold) -> list[tuple[Bools, Bools]]:
+    return [(j.detected.copy(), j.holding.copy()) for j in fold.judges]
+
+
+def _different(before: tuple[Bools, Bools], now: tuple[Bools, Bools]) -> Ints:
+    """The slots for which either mark is another; what was not there was False."""
+    changed = np.zeros(len(now[0]), np.bool_)
+    for old, new in zip(before, now, strict=True):
+        moved = new.copy()
+        moved[: len(old)] ^= old
+        changed |= moved
+    return np.flatnonzero(changed)
+
+
+def _places(codes: Ints, wanted: Ints) -> NDArray[np.int32]:
+    return np.searchsorted(codes, wanted).astype(np.int32)

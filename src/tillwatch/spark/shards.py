@@ -1,0 +1,118 @@
+"""How a program is divided: groups of patterns that share a key, and shards of the values of that key.
+
+A pattern's state can be split by its partition key. Patterns whose partition keys have something in common are one
+group, split by that; a pattern that ranks over the whole stream cannot be split, and is a group of one shard.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from tillwatch.engine.lookup import LookupData
+from tillwatch.patterns.expression import Expr, Name, PercentileCont, PercentRank, walk
+from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.program import Accumulator, Grain, Plan, Program, grain_of
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Patterns that are folded together: their part of the program, the key that it is split by, its shards.
+
+    `plans` are the numbers of its patterns in the whole program. `columns` are the text columns that its rows need.
+    `by_amount` says that rows may be added up only when their amounts are equal, `bounds` that least and greatest
+    amounts are needed.
+    """
+
+    key: Grain
+    plans: tuple[int, ...]
+    program: Program
+    columns: tuple[str, ...]
+    by_amount: bool
+    bounds: bool
+    first: int
+    count: int
+
+    @property
+    def shards(self) -> range:
+        """The numbers of its shards."""
+        return range(self.first, self.first + self.count)
+
+    def shard_of(self, key: Sequence[str]) -> int:
+        """The shard of a key, given its clean texts: the same on every machine and in every version."""
+        return self.first + zlib.crc32("\0".join(key).encode("utf-8", "surrogatepass")) % self.count
+
+
+def groups_of(program: Program, buckets: int) -> tuple[Group, ...]:
+    """The groups of a program, each of `buckets` shards or, when it cannot be split, of one."""
+    groups: list[Group] = []
+    for key, numbers in _shared_keys(program.plans):
+        first = groups[-1].shards.stop if groups else 0
+        groups.append(_group(program, key, numbers, first, buckets if key else 1))
+    return tuple(groups)
+
+
+def _shared_keys(plans: Sequence[Plan]) -> list[tuple[Grain, list[int]]]:
+    found: list[tuple[Grain, list[int]]] = []
+    for number, plan in enumerate(plans):
+        for at, (key, numbers) in enumerate(found):
+            common = tuple(k for k in key if k in plan.partition)
+            if common or key == plan.partition:
+                found[at] = (common, [*numbers, number])
+                break
+        else:
+            found.append((plan.partition, [number]))
+    return found
+
+
+def _group(program: Program, key: Grain, numbers: Sequence[int], first: int, count: int) -> Group:
+    plans = tuple(program.plans[n] for n in numbers)
+    grains = _closure(program, plans)
+    tables = tuple(t for t in program.tables if t.grain in grains)
+    accumulators = [a for t in tables for a in t.accumulators]
+    filtered = {c for a in accumulators for c in _columns(a.where)}
+    used = {*filtered, *(c for t in tables for c in t.grain)}
+    by_amount = "amount" in filtered
+    return Group(
+        key,
+        tuple(numbers),
+        replace(program, plans=plans, tables=tables),
+        tuple(c for c in TEXT_COLUMNS if c in used),
+        by_amount,
+        by_amount or any(a.op in ("min", "max") for a in accumulators),
+        first,
+        count,
+    )
+
+
+def _closure(program: Program, plans: Iterable[Plan]) -> set[Grain]:
+    """The grains whose tables the plans read, and those that these count distinct values from."""
+    accumulators: dict[Grain, tuple[Accumulator, ...]] = {t.grain: t.accumulators for t in program.tables}
+    todo = [g for plan in plans for g in _read_by(plan)]
+    found: set[Grain] = set()
+    while todo:
+        grain = todo.pop()
+        if grain not in found:
+            found.add(grain)
+            todo += [a.child for a in accumulators[grain] if a.op == "distinct"]
+    return found
+
+
+def _read_by(plan: Plan) -> list[Grain]:
+    over = [grain_of(n.over) for n in walk(plan.tree) if isinstance(n, PercentRank | PercentileCont)]
+    return [plan.per, *(use.grain for use in plan.uses.values()), *over]
+
+
+def _columns(where: Expr | None) -> set[str]:
+    return {n.name for n in walk(where) if isinstance(n, Name)} if where else set()
+
+
+def lookup_parts(group: Group, data: LookupData) -> dict[int, pl.DataFrame]:
+    """The rows of a lookup by the shard of the group that needs them."""
+    keys = data.frame.select(group.key).rows()
+    shards = pl.Series("shard", [group.shard_of(key) for key in keys] if group.key else [group.first] * len(keys))
+    parts = data.frame.with_columns(shards).partition_by("shard", as_dict=True, include_key=False)
+    return {number: parts.get((number,), data.frame.clear()) for number in group.shards}

@@ -1,0 +1,169 @@
+"""What folding tasks do: bring a shard to where it stood, fold the batch's chunks, put its new version.
+
+Runs on executors. Every argument is data, so that Spark can send it; the cache is this module's, so that it lives as
+long as the Python worker does.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+
+from tillwatch.clock import SystemClock
+from tillwatch.engine.fold import Outcome
+from tillwatch.engine.lookup import LookupData
+from tillwatch.errors import TillwatchError
+from tillwatch.retry import Retry
+from tillwatch.spark.gather import scattered
+from tillwatch.spark.manifest import Version
+from tillwatch.spark.shard import Shard
+from tillwatch.spark.shards import Group
+from tillwatch.stores import Store, open_store, put_same
+
+PATIENCE = 20.0
+"""Seconds for which a task tries again what a store refuses, before the run is told."""
+
+COLUMNS = "shard int, chunk long, kind string, data binary"
+"""What travels between tasks, and to the driver: `kind` is rows, chunk, found, version or error."""
+
+_SCHEMA = pa.schema([("shard", pa.int32()), ("chunk", pa.int64()), ("kind", pa.string()), ("data", pa.binary())])
+
+Record = tuple[int, int, str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What folding tasks are told: the groups, where each shard stands, and where the objects are.
+
+    Chunks below `chunk` are folded already. `lookups` are the names of the lookups' parts, by shard.
+    """
+
+    groups: tuple[Group, ...]
+    chunk: int
+    versions: Mapping[int, Version]
+    store: str
+    lookups: Mapping[int, tuple[str, ...]]
+
+    def group(self, shard: int) -> Group:
+        """The group of a shard."""
+        return next(g for g in self.groups if shard in g.shards)
+
+
+_cache: dict[tuple[str, int], tuple[str, Shard]] = {}
+"""Shards that this process holds, by store and number, each with the name of its last object."""
+
+
+def records(rows: Iterable[Record]) -> pa.RecordBatch:
+    """Records as Arrow."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(_SCHEMA)
+    arrays = [pa.array(list(c), f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def error_record(error: TillwatchError) -> Record:
+    """An error as a record: the driver raises it again, as it is and not as Spark would tell it."""
+    return (0, -1, "error", json.dumps({"error": type(error).__name__, "text": str(error)}).encode())
+
+
+def patience() -> Retry:
+    """Tries again on an executor, where there is nobody to report to."""
+    return Retry(SystemClock(), threading.Event(), lambda text: None, PATIENCE)
+
+
+def fold_shards(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The body of a folding task: rows in, what was found and the new versions out; other records pass."""
+    shards: dict[int, list[tuple[int, bytes]]] = {}
+    for batch in batches:
+        passing = []
+        for shard, chunk, kind, data in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+            if kind != "rows":
+                passing.append((shard, chunk, kind, data))
+            elif chunk >= job.chunk:
+                shards.setdefault(shard, []).append((chunk, data))
+        if passing:
+            yield records(passing)
+    for shard, rows in shards.items():
+        yield records(_guarded(job, shard, sorted(rows)))
+
+
+def _guarded(job: Job, number: int, rows: list[tuple[int, bytes]]) -> list[Record]:
+    try:
+        return list(_fold(job, number, rows))
+    except TillwatchError as error:
+        return [error_record(error)]
+
+
+def _fold(job: Job, number: int, rows: list[tuple[int, bytes]]) -> Iterator[Record]:
+    store, retry, group = open_store(job.store), patience(), job.group(number)
+    shard = opened(job, number, store, retry)
+    for chunk, data in rows:
+        found = shard.step(chunk, scattered(data, shard.fold.decoder.dictionaries, group))
+        if found.detections or found.turns:
+            yield (number, chunk, "found", _outcome(found))
+    version = _put(job, number, shard, store, retry)
+    yield (number, rows[-1][0], "version", json.dumps(asdict(version)).encode())
+
+
+def _outcome(found: Outcome) -> bytes:
+    detections = [(d.chunk, d.pattern, d.action, d.key, d.evidence) for d in found.detections]
+    turns = [(t.chunk, t.pattern, t.key, t.holds) for t in found.turns]
+    return json.dumps({"detections": detections, "turns": turns}).encode()
+
+
+def _put(job: Job, number: int, shard: Shard, store: Store, retry: Retry) -> Version:
+    """Puts what changed, or all of it when that is due, under a name that nobody had; keeps the shard."""
+    before = job.versions.get(number)
+    data = shard.delta(job.chunk) if before else b""
+    whole = before is None or not before.takes(len(data))
+    name = f"shards/{number:05d}/{uuid4().hex}.{'snapshot' if whole else 'delta'}"
+    if whole:
+        data = shard.snapshot()
+    retry(lambda: put_same(store, name, data))
+    _cache[job.store, number] = (name, shard)
+    if before is None or whole:
+        return Version((name,), len(data), 0, shard.sizes)
+    return before.with_delta(name, len(data), shard.sizes)
+
+
+def opened(job: Job, number: int, store: Store, retry: Retry) -> Shard:
+    """The shard as the manifest has it: from this process's cache, brought forward, or from its objects.
+
+    It is taken out of the cache; who keeps it unchanged puts it back.
+    """
+    version = job.versions.get(number)
+    chain = version.chain if version else ()
+    tip, shard = _cache.pop((job.store, number), (None, None))
+    if shard is None or tip not in chain:
+        group = job.group(number)
+        lookups = [_lookup(name, group, store, retry) for name in job.lookups.get(number, ())]
+        shard, todo = Shard(group.program, group.columns, lookups), chain
+    else:
+        todo = chain[chain.index(tip) + 1 :]
+    for name in todo:
+        shard.load(retry(lambda name=name: store.get(name)), f"{store.uri}/{name}")  # type: ignore[misc]
+    if todo:
+        shard.refresh()
+    return shard
+
+
+def forget() -> None:
+    """Lets go of all shards that this process holds."""
+    _cache.clear()
+
+
+def keep(job: Job, number: int, shard: Shard) -> None:
+    """Keeps a shard that was opened and is unchanged."""
+    if version := job.versions.get(number):
+        _cache[job.store, number] = (version.chain[-1], shard)
+
+
+def _lookup(name: str, group: Group, store: Store, retry: Retry) -> LookupData:
+    spec = group.program.lookups[name.rsplit("/", 1)[1].removesuffix(".parquet")]
+    return LookupData(spec, pl.read_parquet(io.BytesIO(retry(lambda: store.get(name)))), "")

