@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tillwatch.compose import Composed
+from tillwatch.compose import Composed, object_places, overlaps
 from tillwatch.config import Output, Settings, masked
 from tillwatch.config.mounted import secret_of
 from tillwatch.errors import StateMissing, TillwatchError
@@ -34,6 +34,7 @@ from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import open_store
 
 FILES_LOOKED_INTO = 20
+TRIED_FIRST = ("landing", "quarantine", "detections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def check(pipeline: Pipeline) -> Report:
     settings, composed = pipeline.settings, pipeline.composed
     problems = [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
     if not problems:
-        problems += _state_problems(pipeline)
+        problems += [*_layout_problems(pipeline), *_state_problems(pipeline)]
     return Report(tuple(plan(pipeline)), tuple(problems))
 
 
@@ -90,8 +91,11 @@ def _place_lines(pipeline: Pipeline) -> Iterator[str]:
         yield f"output      {name}: {settings.outputs[name].format}, {output.place}"
     if settings.reports is not None:
         yield f"reports     {masked(settings.reports)}"
-    if asked_later := [name for name, uri in _object_places(settings).items() if open_store(uri).remote]:
-        yield f"            not asked now, but tried first thing in a run: {', '.join(asked_later)}"
+    elsewhere = [name for name, uri in object_places(settings).items() if open_store(uri).remote]
+    if first := [name for name in elsewhere if name in TRIED_FIRST]:
+        yield f"            not asked now, but tried first thing in a run: {', '.join(first)}"
+    if later := [name for name in elsewhere if name not in TRIED_FIRST]:
+        yield f"            not asked now, but when a run writes there: {', '.join(later)}"
 
 
 def _pattern_lines(plan: Plan) -> Iterator[str]:
@@ -167,23 +171,11 @@ def _lookup_problems(composed: Composed) -> Iterator[str]:
             yield str(error)
 
 
-def _object_places(settings: Settings) -> dict[str, str]:
-    """The places that a run creates objects in, by their name in the configuration."""
-    places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
-    if settings.detections.format != "none":
-        places["detections"] = settings.detections.uri
-    places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
-    return places if settings.reports is None else places | {"reports": settings.reports}
-
-
 def _place_problems(settings: Settings) -> Iterator[str]:
     """Places that are used twice or cannot be written to, and secrets that are not there; no cloud is asked."""
-    taken: dict[str, str] = {}
-    for name, uri in _object_places(settings).items():
+    yield from overlaps(settings)
+    for name, uri in object_places(settings).items():
         store = open_store(uri)
-        if store.uri in taken:
-            yield f"{name}: {store.uri} is the place of {taken[store.uri]} too; give each its own"
-        taken[store.uri] = name
         if not store.remote:
             yield from _unwritable(name, Path(store.uri))
     for name, output in settings.outputs.items():
@@ -193,6 +185,15 @@ def _place_problems(settings: Settings) -> Iterator[str]:
             yield from _secret_problems(name, output)
     if not settings.state.startswith(SCHEMES):
         yield from _unwritable("state", Path(settings.state).parent)
+
+
+def _layout_problems(pipeline: Pipeline) -> Iterator[str]:
+    """Chunks that are there in another layout; no cloud is asked."""
+    if not open_store(pipeline.settings.landing.uri).remote:
+        try:
+            pipeline.landing.check_layout()
+        except TillwatchError as error:
+            yield f"landing: {error}"
 
 
 def _secret_problems(name: str, output: Output) -> Iterator[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from tillwatch.config import Settings
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.lookup import LookupData
-from tillwatch.errors import ConfigError, PatternError, SourceError, StoreError
+from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns
@@ -22,7 +24,9 @@ from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
 from tillwatch.sources import open_source
+from tillwatch.sources.base import counts
 from tillwatch.state.base import State
+from tillwatch.state.postgres_place import SCHEMES, postgres_place
 from tillwatch.stores import open_store
 
 ALWAYS = ("customer", "merchant", "amount")
@@ -71,7 +75,7 @@ def compose(settings: Settings) -> Composed:
 
 def _check_places(settings: Settings) -> None:
     """Places that this version cannot reach are told before anything runs."""
-    _check_source(settings.source.uri, settings.where("source", "uri"))
+    _check_source(settings.source.uri, settings, "source", "uri")
     for path, uri in (
         (("landing", "uri"), settings.landing.uri),
         (("quarantine",), settings.quarantine),
@@ -81,37 +85,86 @@ def _check_places(settings: Settings) -> None:
         try:
             open_store(uri)
         except (ConfigError, StoreError) as error:
-            raise ConfigError(f"{settings.where(*path)}: {error}") from None
+            raise _told(settings, error, *path) from None
+    if settings.state.startswith(SCHEMES):
+        try:
+            postgres_place(settings.state)
+        except StateError as error:
+            raise _told(settings, error, "state") from None
+
+
+def _told(settings: Settings, problem: TillwatchError | str, *path: str) -> ConfigError:
+    """What is wrong with the value at `path`, after its place in the file and its key."""
+    where, key = settings.where(*path), ".".join(path)
+    return ConfigError(f"{where}: {problem}" if where == key else f"{where}: {key}: {problem}")
 
 
 def _check_outputs(settings: Settings) -> None:
     """What a further output needs is told before anything runs, and that there is any output at all."""
     if settings.detections.format == "none" and not settings.outputs:
-        where = settings.where("detections", "format")
-        raise ConfigError(f"{where}: none, and there are no outputs: detections would go nowhere")
+        text = "found 'none', and there are no outputs: detections would go nowhere"
+        raise _told(settings, text, "detections", "format")
     for name, output in settings.outputs.items():
         try:
             open_output(output, open_store, SystemClock())
         except (ConfigError, StoreError) as error:
-            raise ConfigError(f"{settings.where('outputs', name)}: {error}") from None
+            raise _told(settings, error, "outputs", name) from None
+
+
+def object_places(settings: Settings) -> dict[str, str]:
+    """The places that a run creates objects in, by their name in the configuration."""
+    places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
+    if settings.detections.format != "none":
+        places["detections"] = settings.detections.uri
+    places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
+    return places if settings.reports is None else places | {"reports": settings.reports}
+
+
+def overlaps(settings: Settings) -> Iterator[str]:
+    """What would be mixed up: places of two uses, one in the other too, and places that the source would read again."""
+    tables = {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format == "delta"}
+    with closing(open_source(settings.source.uri)) as source:
+        taken = {"source": _whole(source.uri)}
+    for name, uri in (object_places(settings) | tables).items():
+        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        for other, there in taken.items():
+            if place == there:
+                yield f"{name}: {place} is the place of {other} too; give each its own"
+                break
+            if _is_in(place, there) and (other != "source" or all(map(counts, place[len(there) + 1 :].split("/")))):
+                yield f"{name}: {place} is in the place of {other}; give each its own"
+                break
+            if _is_in(there, place):
+                yield f"{other}: {there} is in the place of {name}; give each its own"
+                break
+        taken[name] = place
+
+
+def _is_in(place: str, folder: str) -> bool:
+    return place.startswith(folder.rstrip("/") + "/")
+
+
+def _whole(place: str) -> str:
+    """A place by which it is known whether two are the same."""
+    return place if "://" in place else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
     uri = lookup.uri if "://" in lookup.uri else None
     if uri:
-        _check_source(uri, settings.where("lookups", name))
+        _check_source(uri, settings, "lookups", name)
     try:
         return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value), uri=uri)
     except ConfigError as error:
         raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
 
 
-def _check_source(uri: str, where: str) -> None:
+def _check_source(uri: str, settings: Settings, *path: str) -> None:
     try:
         open_source(uri).close()
     except (ConfigError, SourceError, StoreError) as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise _told(settings, error, *path) from None
 
 
 def _check_mapped(program: Program, mapped: Mapping[str, str], settings: Settings) -> None:

@@ -82,12 +82,19 @@ def read_lookup(source: LookupSource, digits: int, report: Callable[[str], None]
     """
     if source.uri is None:
         return _read(source, digits)
-    patience = Retry(SystemClock(), threading.Event(), report, PATIENCE)
-    with closing(open_source(source.uri)) as place, local_copy(place, patience) as path:
+    try:
+        return _read_elsewhere(source, source.uri, digits, Retry(SystemClock(), threading.Event(), report, PATIENCE))
+    except SourceError as error:
+        named = f"lookup {source.name}: "
+        raise type(error)(named + str(error).removeprefix(named)) from None
+
+
+def _read_elsewhere(source: LookupSource, uri: str, digits: int, patience: Retry) -> LookupData:
+    with closing(open_source(uri)) as place, local_copy(place, patience) as path:
         try:
             return _read(replace(source, path=path), digits)
         except SourceError as error:
-            raise SourceError(str(error).replace(str(path), source.uri)) from None
+            raise SourceError(str(error).replace(str(path), uri)) from None
 
 
 def _read(source: LookupSource, digits: int) -> LookupData:

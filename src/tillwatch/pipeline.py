@@ -17,10 +17,10 @@ from typing import Any
 import polars as pl
 
 from tillwatch.clock import Clock, SystemClock
-from tillwatch.compose import Composed, compose, reporter, setup
+from tillwatch.compose import Composed, compose, overlaps, reporter, setup
 from tillwatch.config import Settings, load
 from tillwatch.detect.loop import Detect, Processed, Setup, Wake
-from tillwatch.errors import FilesSetAside
+from tillwatch.errors import ConfigError, FilesSetAside
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Landing
@@ -169,6 +169,7 @@ class Pipeline:
             self.read_setup(retry.report)
             # Asked before anything is delivered: the ids of what is delivered depend on it.
             retry(lambda: state.claim_allowed(self.setup.fingerprint, self.setup.meaning))
+            retry(landing.check_layout)  # in another layout than the one there, it would wait for ever
             first = retry(state.cursor).chunk
             with self._delivery(retry, once=once):
                 work = self._detect_on_spark if self.settings.engine == "spark" else self._detect_here
@@ -249,6 +250,8 @@ class Pipeline:
     @contextmanager
     def _at_work(self, mechanism: Mechanism, retry: Retry) -> Iterator[State]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
+        if mixed_up := list(overlaps(self.settings)):
+            raise ConfigError("\n".join(mixed_up))
         with ExitStack() as stack:
             elsewhere = self.settings.state.startswith(SCHEMES)
             patient = retry if elsewhere else replace(retry, patience=0.0)

@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 FIRST_DELAY = 0.2
 LONGEST_DELAY = 30.0
+LONGEST_ASKED = 3600.0
+"""Who asks to be left alone for longer is asked again after this time all the same."""
+
 _FINAL = (ObjectExists, ObjectMissing, ObjectConflict, StateConflict, StateMissing)
 
 
@@ -46,7 +49,7 @@ class Retry:
                 return action()
             except (StoreError, StateError, OutputUnavailable, SourceUnavailable) as error:
                 waited = self.clock.monotonic() - began
-                asked = getattr(error, "after", 0.0)  # who refuses may say for how long
+                asked = min(getattr(error, "after", 0.0), LONGEST_ASKED)  # who refuses may say for how long
                 pause = max(delay, asked)
                 over = self.patience is not None and waited + pause > self.patience
                 if isinstance(error, _FINAL) or over or self.stop.is_set():

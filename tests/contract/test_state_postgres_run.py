@@ -6,12 +6,15 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
-from tillwatch.errors import StateConflict, StateError
+from tillwatch.clock import SystemClock
+from tillwatch.errors import LeaseHeld, StateConflict, StateError
 from tillwatch.generate import generate
 from tillwatch.pipeline import Notice, Pipeline
+from tillwatch.state import open_state
 from tillwatch.status import status
 from tillwatch.testing.crash import Outcome, Site
 from tillwatch.testing.servers.postgres import PASSWORD, PostgresServer, postgres_server
@@ -60,6 +63,18 @@ def expected(new_site: NewSite) -> Outcome:
     assert site.work("run") == 0, site.said
     assert site.problems() == []
     return site.outcome()
+
+
+class TellingClock(SystemClock):
+    """A clock that tells when somebody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = threading.Event()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self.waits.set()
+        return super().wait(event, seconds)
 
 
 def assert_same(site: Site, expected: Outcome) -> None:
@@ -181,6 +196,39 @@ def test_an_outage_does_not_end_a_run(at: int, server: PostgresServer, new_site:
     assert any(isinstance(event, Notice) and "trying again in" in event.text for event in seen)
     assert not any(isinstance(event, Notice) and PASSWORD in event.text for event in seen)
     assert_same(site, expected)
+
+
+def test_who_has_nothing_to_do_finds_out_that_another_has_the_lease(
+    server: PostgresServer, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detect that waits, and whose connection was ended, does not wait on beside the one that took over."""
+    place = server.new_place()
+    site = new_site(place)
+    site.pipeline.run(once=True)
+    pipeline = site.pipeline
+    pipeline.clock = clock = TellingClock()
+    ended: list[str] = []
+
+    def detect() -> None:
+        try:
+            pipeline.detect(stop=stop)
+        except LeaseHeld as error:
+            ended.append(str(error))
+
+    stop, waiting = threading.Event(), threading.Thread(target=detect)
+    with closing(open_state(place)) as state:
+        waiting.start()
+        try:
+            assert clock.waits.wait(10)
+            server.run("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+            with state.lease("detect"):
+                monkeypatch.setattr("tillwatch.detect.loop.LIST_SECONDS", 0.0)
+                waiting.join(10)
+                assert len(ended) == 1
+                assert "detect is at work on this pipeline already" in ended[0]
+        finally:
+            stop.set()
+            waiting.join()
 
 
 def test_a_removed_schema_is_rebuilt_from_the_landing_zone(

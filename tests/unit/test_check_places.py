@@ -68,9 +68,8 @@ def test_a_cloud_is_not_asked(make: Make) -> None:
     more = "outputs:\n  lake: {format: parquet, uri: 's3://bucket/lake'}\n"
     report = checked(make(more, landing="s3://bucket/landing", detections="s3://bucket/out"))
     assert report.problems == ()
-    assert (
-        "            not asked now, but tried first thing in a run: landing, detections, outputs.lake" in report.lines
-    )
+    assert "            not asked now, but tried first thing in a run: landing, detections" in report.lines
+    assert "            not asked now, but when a run writes there: outputs.lake" in report.lines
 
 
 def test_no_files_of_their_own(make: Make) -> None:
@@ -92,16 +91,70 @@ def test_no_files_of_their_own(make: Make) -> None:
             "outputs.lines: {0}/landing is the place of landing",
         ),
         ({}, "reports: ./quarantine\n", "reports: {0}/quarantine is the place of quarantine too"),
-        ({}, "outputs:\n  table: {format: delta, uri: ./in.csv}\n", "outputs.table: {0}/in.csv is a file"),
+        ({}, "outputs:\n  table: {format: delta, uri: ./Seen.yaml}\n", "outputs.table: {0}/Seen.yaml is a file"),
+        (
+            {},
+            "outputs:\n  table: {format: delta, uri: ./landing}\n",
+            "outputs.table: {0}/landing is the place of landing",
+        ),
+        ({}, "reports: ./landing/reports\n", "reports: {0}/landing/reports is in the place of landing; give each"),
+        ({"landing": "./out/in"}, "", "landing: {0}/out/in is in the place of detections; give each its own"),
+        ({"landing": "s3://b/all/new", "quarantine": "s3://b/all"}, "", "landing: s3://b/all/new is in the place of"),
         ({}, "outputs:\n" + HOOK.replace("HOOK_SECRET", "NO_SUCH"), "outputs.hook: the environment variable NO_SUCH"),
+        (
+            {},
+            "outputs:\n" + HOOK.replace("HOOK_SECRET", "whsec_hunter2"),
+            "outputs.hook: the environment variable that secret_env names holds no secret",
+        ),
         ({"state": "postgresql://127.0.0.1:1/x"}, "", "state postgresql://127.0.0.1:1/x: connection failed"),
     ],
-    ids=["one bucket", "output in landing", "reports in quarantine", "Delta on a file", "no secret", "no database"],
+    ids=[
+        "one bucket",
+        "output in landing",
+        "reports in quarantine",
+        "Delta on a file",
+        "Delta in landing",
+        "reports below landing",
+        "landing below detections",
+        "below in a bucket",
+        "no secret",
+        "secret for a name",
+        "no database",
+    ],
 )
 def test_places_that_cannot_work(lines: dict[str, str], more: str, problem: str, make: Make, tmp_path: Path) -> None:
     """Told before a run: a place for two uses, a file where a folder is needed, a secret or a database not there."""
     (found,) = checked(make(more, **lines)).problems
     assert found.startswith(problem.format(tmp_path))
+
+
+def test_a_source_is_not_read_from_what_a_run_writes(make: Make, tmp_path: Path) -> None:
+    """A place in the folder of the source is refused by `check` and by a run, before anything; a hidden one is not."""
+    config = make(source="./")
+    told = [
+        f"{name}: {tmp_path}/{name} is in the place of source; give each its own" for name in ("landing", "quarantine")
+    ]
+    told.append(f"detections: {tmp_path}/out is in the place of source; give each its own")
+    assert list(checked(config).problems) == told
+    done = CliRunner().invoke(app, ["run", "--once", "-c", str(config)])
+    assert (done.exit_code, done.stderr.splitlines()) == (2, [f"tillwatch: {told[0]}", *told[1:]])
+    assert not (tmp_path / "state.db").exists()
+    hidden = {"landing": ".till/landing", "quarantine": ".till/quarantine", "detections": ".till/out"}
+    assert checked(make(source="./", **hidden)).ok
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("check", 2), ("run --once", 1), ("ingest --once", 1), ("detect --once", 1), ("compact", 1), ("quality", 1)],
+)
+def test_another_layout_is_told(command: str, code: int, make: Make) -> None:
+    """Once chunks are landed, everything that looks for them says which layout they have."""
+    config = make()
+    Pipeline.open(config).run(once=True)
+    other = ["-c", str(config), "--set", "landing.layout=dated"]
+    done = CliRunner().invoke(app, [*command.split(), *other])
+    assert done.exit_code == code
+    assert "has chunks in the layout 'flat', and the configuration says 'dated'. Set landing.layout to" in done.stderr
 
 
 def test_status_tells_of_outputs_and_places(make: Make, tmp_path: Path) -> None:

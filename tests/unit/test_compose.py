@@ -133,9 +133,16 @@ def test_a_place_that_cannot_be_reached_is_told(tmp_path: Path, place: str) -> N
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("detections: {format: none}", "2:22: none, and there are no outputs: detections would go nowhere"),
-        ("outputs: {a: {format: jsonl, uri: 'ftp://h/x'}}", "2:14: ftp:// is no place"),
-        ("reports: 'ftp://h/x'", "2:10: ftp:// is no place"),
+        (
+            "detections: {format: none}",
+            "2:22: detections.format: found 'none', and there are no outputs: detections would go nowhere",
+        ),
+        ("outputs: {a: {format: jsonl, uri: 'ftp://h/x'}}", "2:14: outputs.a: ftp:// is no place"),
+        ("reports: 'ftp://h/x'", "2:10: reports: ftp:// is no place"),
+        ("outputs: {a: {format: delta, uri: 'ftp://h/x'}}", "2:14: outputs.a: ftp:// is no place for a Delta"),
+        ("outputs: {a: {format: delta, uri: 's3://'}}", "2:14: outputs.a: expected s3://BUCKET/PREFIX"),
+        ("state: 'postgresql://h/db?shcema=x'", "2:8: state: postgresql://h/db?shcema=x: expected postgresql://"),
+        ("landing: 'gs://'", "2:10: landing.uri: expected gs://BUCKET/PREFIX"),
     ],
 )
 def test_outputs_that_cannot_be_are_told(written: str, message: str, tmp_path: Path) -> None:

@@ -347,7 +347,6 @@ def test_no_error_shows_a_value_of_the_environment(key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("source: x\nstate: postgresql://bob:hunter2@h/db", "2:8: state"),
         ("source: s3://${KEY}:hunter2@bucket", "1:9: source.uri"),
         ("source: s3://key:p@hunter2/x@bucket", "1:9: source.uri"),
         ("source: {uri: x, api_key: hunter2}", "1:27: source.api_key"),
@@ -368,6 +367,31 @@ def test_secrets_in_the_file(text: str, place: str) -> None:
     message = error_of(text, "patterns.Nope.n=1")
     assert f"tillwatch.yaml:{place}: {SECRET_SAID}" in message.splitlines()
     assert "hunter2" not in message
+
+
+def test_a_password_in_the_place_of_the_state() -> None:
+    """What is said of it does not lead to `${NAME}`, which is refused there too."""
+    message = error_of("source: x\nstate: postgresql://bob:hunter2@h/db")
+    assert "2:8: state: a secret must not stand in the configuration; remove it\n" in message
+    assert "it belongs into PGPASSWORD" in message
+    assert "hunter2" not in message and "${NAME}" not in message
+
+
+def test_a_secret_in_the_place_of_a_variable_is_not_shown() -> None:
+    """What is no name of a variable may be the secret itself."""
+    hook = "outputs: {w: {format: webhook, uri: 'https://h/x', secret_env: hunter2+/==}}"
+    message = error_of(f"source: x\n{hook}")
+    assert "2:64: outputs.w.secret_env: found ***, expected the name of an environment variable" in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("key", ["source", "landing", "quarantine", "state", "detections", "reports", "lookups.i"])
+@pytest.mark.parametrize("place", ["s3:/bucket/x", "postgresql:/h/x", "gs:bucket"])
+def test_a_uri_that_lacks_a_slash_is_no_path(key: str, place: str) -> None:
+    """It would be a folder of that name on this machine, where nobody looks."""
+    scheme = place.partition(":")[0]
+    message = error_of("source: x\nlookups: {i: x}", f"{key}={place}")
+    assert f"found '{place}', expected {scheme}:// with two slashes" in message
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -298,6 +299,40 @@ def test_changed_while_it_is_read(world: World, gone: bool) -> None:
     assert world.landed()[7:] == ["a.csv:8:8", "b.csv:1:7"]
     assert len(world.run().problems) == (0 if gone else 1)
     assert len(world.landed()) == 9
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 2])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
+def test_renamed_while_it_is_read(world: World, suffix: str, chunk: int) -> None:
+    """A file that gets another name under way is read on under that name: no row is left out, none comes twice."""
+    parquet = io.BytesIO()
+    pl.DataFrame({"a": range(1, 8)}).write_parquet(parquet)
+    text = numbered(*range(1, 8)).encode()
+    content = {"csv": text, "csv.gz": gzip.compress(text), "parquet": parquet.getvalue()}[suffix]
+    path = world.write(f"a.{suffix}", content, age=100)
+
+    def rename(event: Event) -> None:
+        if isinstance(event, ChunkLanded) and event.info.number == chunk:
+            path.rename(world.folder / f"z.{suffix}")
+
+    result = world.live(*NOTHING, every=1.0, hook=rename)
+    assert [row.rpartition(":")[2] for row in world.landed()] == [str(n) for n in range(1, 8)]
+    assert (result.problems, world.finished()) == ((), [(f"z.{suffix}", "done")])
+    world.forget()
+    assert world.run() == IngestResult(0, 0, ())
+
+
+def test_removed_beside_a_file_that_looks_like_it(world: World) -> None:
+    """A file that was there already is not taken for the new name of one that is gone, whatever its size and time."""
+    path = world.write("a.csv", numbered(*range(1, 8)), age=100)
+    world.write("b.csv", numbered(*range(2, 9)), age=100)
+
+    def remove(event: Event) -> None:
+        if isinstance(event, ChunkLanded) and event.info.number == 0:
+            path.unlink()
+
+    world.live(*NOTHING, every=1.0, hook=remove)
+    assert world.landed() == ["a.csv:1:1", "a.csv:2:2", *(f"b.csv:{n}:{n + 1}" for n in range(1, 8))]
 
 
 def test_changed_before_a_row_is_landed(world: World) -> None:

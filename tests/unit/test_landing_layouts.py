@@ -209,7 +209,7 @@ def test_another_layout_than_the_one_that_is_there_is_told(there: LayoutName, la
         assert (landing.next_number(), [*landing.numbers()]) == (1, [0])
         return
     said = f"has chunks in the layout '{there}', and the configuration says '{layout}'"
-    for look in (landing.next_number, lambda: [*landing.numbers()]):
+    for look in (landing.check_layout, landing.next_number, lambda: [*landing.numbers()]):
         with pytest.raises(LogError, match=said):
             look()
 

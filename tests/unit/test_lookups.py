@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,6 +84,13 @@ def test_a_value_is_an_aggregate_over_all_rows_of_a_key(csv: Path, value: str, k
     """Weights are rounded half to even to the digits kept; a key without a value is not there."""
     assert source(csv, value).spec.kind == kind
     assert values(csv, value) == expected
+
+
+def test_a_lookup_elsewhere_is_told_by_its_name() -> None:
+    """Also what the place says of it, such as that nothing is there."""
+    missing = replace(source(Path("x.csv")), uri="file:///no/such/x.csv")
+    with pytest.raises(SourceError, match=r"lookup importance: .*/no/such/x\.csv"):
+        read_lookup(missing, 4)
 
 
 def test_a_lookup_may_have_one_key(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_patience_ends_with_a_clear_problem(run: Run) -> None:
     down = Recorder([OutputUnavailable("not now")] * 1000)
     with (
         pytest.raises(
-            PublishError, match=r"output a: not now What is not delivered yet is delivered by the next run\."
+            PublishError, match=r"output a: not now\. What is not delivered yet is delivered by the next run\."
         ),
         run.delivery(a=down, b=Recorder()),
     ):
@@ -177,7 +177,7 @@ def test_a_run_that_is_stopped_ends(run: Run) -> None:
     output = Recorder([OutputUnavailable("not now")] * 10**6)
     with run.delivery(once=False, a=output):
         run.stop.set()
-    assert run.said[-1] == "output a: not now What is not delivered yet is delivered by the next run."
+    assert run.said[-1] == "output a: not now. What is not delivered yet is delivered by the next run."
     assert run.left("a") == [1, 3, 5]
 
 
@@ -193,6 +193,12 @@ def test_a_defect_is_not_swallowed(run: Run) -> None:
     """An error that nobody expected ends the run as it is."""
     with pytest.raises(ZeroDivisionError), run.delivery(a=Recorder([ZeroDivisionError()])):
         pass
+
+
+def test_a_defect_ends_a_run_that_would_go_on(run: Run) -> None:
+    """A run that goes on for ever does not go on without an output that nobody delivers to any more."""
+    with pytest.raises(ZeroDivisionError), run.delivery(once=False, a=Recorder([ZeroDivisionError()])):
+        assert run.stop.wait(10)
 
 
 @pytest.mark.parametrize("once", [True, False])

@@ -19,7 +19,7 @@ from tillwatch.publish.delta import DeltaOutput
 from tillwatch.publish.jsonl import JsonLines
 from tillwatch.publish.output import FIELDS, Batch, Output, batch_of
 from tillwatch.publish.outputs import open_output
-from tillwatch.publish.parquet import ParquetFiles
+from tillwatch.publish.parquet import ParquetFiles, table
 from tillwatch.state import State, open_state
 from tillwatch.stores import open_store
 from tillwatch.testing.commits import MEANING, ODD_TEXTS, SHAPE, STARTED, commit, detection, time
@@ -212,6 +212,25 @@ def test_a_delta_commit_whose_answer_was_lost_adds_nothing(
     for batch in batches:
         output.deliver(batch)
     assert [row["seq"] for row in read_delta(tmp_path / "t")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_of_two_that_deliver_to_a_delta_table_at_once_one_wins(
+    batches: list[Batch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looked before another wrote adds nothing, also when it makes the table; tried again, it finds all there."""
+    mine, other = (DeltaOutput(str(tmp_path / "out")) for _ in range(2))
+    for batch in batches:
+
+        def table_after_the_other(*, batch: Batch = batch) -> pl.DataFrame:
+            monkeypatch.undo()
+            other.deliver(batch)
+            return table(batch)
+
+        monkeypatch.setattr("tillwatch.publish.delta.table", lambda _, make=table_after_the_other: make())
+        with pytest.raises(OutputUnavailable):
+            mine.deliver(batch)
+        mine.deliver(batch)
+    assert [row["seq"] for row in read_delta(tmp_path / "out")] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_delta_table_of_another_pipeline_is_refused(batches: list[Batch], tmp_path: Path) -> None:

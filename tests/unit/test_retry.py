@@ -16,11 +16,12 @@ from tillwatch.errors import (
     ObjectExists,
     ObjectMissing,
     PublishError,
+    SourceUnavailable,
     StateConflict,
     StateError,
     StoreError,
 )
-from tillwatch.retry import FIRST_DELAY, LONGEST_DELAY, Retry
+from tillwatch.retry import FIRST_DELAY, LONGEST_ASKED, LONGEST_DELAY, Retry
 
 
 @dataclass
@@ -114,6 +115,13 @@ def test_patience_ends(patience: float) -> None:
     assert sum(clock.waits) <= patience
     assert patience < sum(clock.waits) + FIRST_DELAY * 2 ** len(clock.waits)
     assert (action.calls, len(told)) == (len(clock.waits) + 1, len(clock.waits))
+
+
+def test_who_asks_to_be_left_alone_for_ages_is_asked_again() -> None:
+    """An hour is the longest that is waited for, whatever a service says, in good faith or not."""
+    clock = FakeClock()
+    Retry(clock, threading.Event(), [].append)(Failing(1, SourceUnavailable("busy", 1e300)))
+    assert clock.waits == [LONGEST_ASKED]
 
 
 def test_patience_is_for_each_action_anew() -> None:

@@ -273,7 +273,8 @@ def test_no_usable_credentials(
     texts = {"none": None, "[]": "[]", "cut": whole[:900], "other": '{"type": "planted-type"}'}
     text = texts[file]
     path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(SourceError, match="no usable Google credentials were found: set GOOGLE_APPLICATION") as caught:
+    where = f", there is no file {path}: set" if text is None else f" in the file {path}: set GOOGLE_APPLICATION"
+    with pytest.raises(SourceError, match=f"no usable Google credentials were found{where}") as caught:
         new("1Any").look()
     assert not isinstance(caught.value, SourceUnavailable)
     assert all(part not in str(caught.value) for part in ("PRIVATE", "planted", whole[300:340]))

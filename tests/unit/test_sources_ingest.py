@@ -165,6 +165,34 @@ def test_stopped_within_a_file_that_is_fetched_whole(world: World) -> None:
     assert not list((world.place / "cache" / "tillwatch").iterdir())
 
 
+def test_stopped_while_a_begun_file_cannot_be_looked_at(world: World) -> None:
+    """A run that is stopped before it could see the file that it goes on with does not take it for gone."""
+    world.drive.put("a.csv", numbered(*range(9)), world.root)
+    world.run(*NOTHING, once=False, every=1.0, hook=world.stop_after(1))
+
+    def refuse(event: Event) -> None:
+        world.drive.faults.extend([Fault("about", 503)] * 2)
+
+    world.drive.put("notes.md", "text", world.root)  # told of at the end of the look, and nothing is asked before
+    world.run(once=False, every=1.0, hook=refuse)
+    assert not world.drive.faults
+    assert (world.files()["a.csv"].status, world.files()["a.csv"].problem) == ("reading", None)
+    world.run()
+    assert world.landed() == [f"a.csv:{n + 1}:{n}" for n in range(9)]
+
+
+def test_stopped_while_a_file_is_fetched_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop does not wait for the end of a large file; what was fetched of it is not fetched again."""
+    monkeypatch.setattr("tillwatch.sources.spool.RANGE", 50)
+    content = gzip.compress(numbered(*range(99)).encode())
+    id = world.drive.put("a.csv.gz", content, world.root)
+    world.drive.faults.append(Fault("media", 503))
+    world.run(lambda: world.stop.set(), once=False, every=1.0)
+    assert len(world.drive.served.ranges) <= 1 < len(content) / 50
+    world.run()
+    assert (world.drive.served.bytes_of(id), len(world.landed())) == (len(content), 99)
+
+
 def test_lost_ledger(world: World) -> None:
     """The landing zone alone tells which files were taken, by their ids."""
     world.drive.put("a.csv", numbered(1, 2, 3), world.root, age=100)

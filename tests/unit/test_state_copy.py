@@ -169,6 +169,7 @@ def test_a_state_that_is_not_there_is_told_and_not_made(tmp_path: Path, server: 
         (["copy"], "copy takes two places"),
         (["copy", "a.db", "b.db", "c.db"], "copy takes two places"),
         (["copy", "a.db", "sqlite:///a.db"], "are the same place"),
+        (["copy", "a.db", "./x/../a.db"], "are the same place"),
         (["copy", "a.db", "postgresql://u:planted-secret@h/x"], "expected no password in it"),
         (["copy", "mysql://h/x", "a.db"], "expected the path of a file"),
         (["migrate", "a.db"], "migrate takes no places"),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2, max=1000),
     default=100,
     show_default=True,
-    help="How many chunks are merged into one object.",
+    help="How many chunks are merged into one object; fewer wait for more.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be merged and removed.")
 def compact(config: Path, overrides: tuple[str, ...], leave: int, merge: int, dry_run: bool) -> None:
@@ -59,6 +59,7 @@ def compact(config: Path, overrides: tuple[str, ...], leave: int, merge: int, dr
 
     pipeline = opened(config, overrides)
     landing = pipeline.settings.landing
+    pipeline.landing.check_layout()
     work = Compaction(pipeline.store(landing.uri), landing.layout, merge)
     with pipeline.opened(readonly=True) as state:
         if landing.keep is not None:

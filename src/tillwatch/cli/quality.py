@@ -47,5 +47,6 @@ def quality(config: Path, overrides: tuple[str, ...], day: str | None, layout: s
 
     pipeline = opened(config, overrides)
     with pipeline.opened(readonly=True) as state, state.snapshot():
+        pipeline.landing.check_layout()
         report = reporter(pipeline.composed, pipeline.landing, state).whole(day)
     click.echo(report.as_html() if layout == "html" else report.as_json(), nl=False)

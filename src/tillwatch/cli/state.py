@@ -48,7 +48,7 @@ def _copy(places: tuple[str, ...]) -> None:
     if len(places) != 2:
         raise click.UsageError("copy takes two places: FROM and TO")
     source, target = map(_place, places)
-    if source == target:
+    if _whole(source) == _whole(target):
         raise click.UsageError("FROM and TO are the same place")
     open_state(source, readonly=True).close()  # one that is not there is told, and not made
     with closing(open_state(source)) as there, closing(open_state(target)) as here:
@@ -64,6 +64,10 @@ def _place(text: str) -> str:
     except ValueError as error:
         raise click.UsageError(f"a state's place: {str(error) or f'expected {kinds.STATE.words}'}") from None
     return place
+
+
+def _whole(place: str) -> str:
+    return place if "://" in place else str(Path(place).resolve())
 
 
 def _migrate(config: Path, overrides: tuple[str, ...]) -> None:

@@ -83,5 +83,7 @@ def secrets_in(node: Node, path: tuple[str, ...] = ()) -> Iterator[Problem]:
 
 
 def _secret(place: Place, path: tuple[str, ...]) -> Problem:
-    text = "a secret must not stand in the configuration; write ${NAME} and set that variable"
+    text = "a secret must not stand in the configuration; "
+    # For the state a variable in the URI would not do: no password is taken from there at all.
+    text += "remove it" if path == ("state",) else "write ${NAME} and set that variable"
     return Problem(place, f"{'.'.join(shown_text(step) for step in path)}: {text}")

@@ -30,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
 _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
 _NOT_DELIMITERS = "\"'\r\n\0"
 
 
@@ -102,6 +103,18 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+def _place(value: object) -> str:
+    """A path or URI; a URI that lacks a slash would be taken for a path."""
+    place = _text(value)
+    if match := _ONE_SLASH.match(place):
+        _refuse(f"expected {match[1]}:// with two slashes; a path that begins so is written ./{match[1]}:…")
+    return place
+
+
+def _optional_place(value: object) -> str | None:
+    return None if value is None else _place(value)
+
+
 def _refuse(text: str) -> NoReturn:
     raise ValueError(text)
 
@@ -116,6 +129,12 @@ def _name(value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ValueError
     return value
+
+
+def _variable(value: object) -> str | None:
+    if value is not None and not _NAME.fullmatch(_text(value)):
+        raise ValueError
+    return None if value is None else str(value)
 
 
 def _number(value: object) -> int | Decimal:
@@ -166,7 +185,7 @@ def _timezone(value: object) -> str:
 
 def _state(value: object) -> str:
     """The path of the SQLite file, as `sqlite:///PATH` or PATH says it, or the URI of a PostgreSQL schema."""
-    uri = _text(value)
+    uri = _place(value)
     scheme, slashes, rest = uri.partition("://")
     if slashes and scheme in ("postgresql", "postgres"):
         return _postgres(uri, rest)
@@ -230,7 +249,9 @@ SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number
 DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
 DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
 TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
-PLACE = text("a path or URI")
+PLACE = Kind("a path or URI", _place, is_text=True)
+OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_text=True)
+VARIABLE = Kind("the name of an environment variable, or null for none", _variable, is_text=True)
 COLUMN = text("a column name")
 OPTIONAL_COLUMN = optional_text("a column name")
 AGGREGATE = text("an SQL aggregate such as sum(amount)")

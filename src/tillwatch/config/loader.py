@@ -142,7 +142,9 @@ def _mismatch(details: ErrorDetails, path: tuple[str, ...], node: Node) -> str:
     kind = details["type"]
     if kind == "rule":
         return details["msg"]
-    found = f"found {'***' if is_secret_key(path[-1]) else node.shown()}"
+    # Who misreads `secret_env` writes the secret itself there.
+    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env"
+    found = f"found {'***' if hidden else node.shown()}"
     if isinstance(node, ScalarNode) and is_replaced(node.raw):
         found += " from the environment"
     if kind == "unexpected":

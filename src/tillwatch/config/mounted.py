@@ -20,7 +20,9 @@ def secret_of(variable: str | None, file: str | None, environ: Mapping[str, str]
     def read() -> str:
         secret = environ.get(variable, "") if variable else _content(Path(file or ""))
         if not secret:
-            where = f"the environment variable {variable}" if variable else f"the file {file}"
+            # What does not look like a name may be the secret itself.
+            name = variable if variable and variable.isupper() else "that secret_env names"
+            where = f"the environment variable {name}" if variable else f"the file {file}"
             raise PublishError(f"{where} holds no secret; set it to that of the receiver")
         return secret
 

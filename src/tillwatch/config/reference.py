@@ -78,7 +78,9 @@ tillwatch.yaml:4:9: source.rows: found 'ten', expected a whole number from 1 to 
 ## Rules for the whole file
 
 - **Paths** are relative to the folder of the file, also those of the defaults. What has a scheme, such as
-  `s3://bucket/prefix`, is a URI and stays as it is; the stores and engines of this version are local.
+  `s3://bucket/prefix`, is a URI and stays as it is.
+- **Places** are apart: none of those that a run writes to is in another one, or in the folder of the source, save in a
+  hidden folder there.
 - **Short forms**: `source`, `landing`, `detections` and each lookup may be a plain path or URI, short for a mapping
   with `uri` alone.
 - **Durations** are `500ms`, `1s`, `2m`, or a plain number of seconds, at most one day.
@@ -194,7 +196,7 @@ def _default(field: FieldInfo) -> str:
         return _default(uri) if uri else "see below"
     if isinstance(default, tuple):
         return f"`[{', '.join(choice.ref for choice in default)}]`"
-    if default == {}:
+    if default == {} or default is None:
         return "none"
     return f"`{_yaml(default)}`"
 

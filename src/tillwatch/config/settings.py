@@ -150,7 +150,7 @@ class Output(Section):
         "`webhook` is a POST for each detection."
     )
     uri: Place = Field(description="Its folder or URI; for a webhook, its https address.")
-    secret_env: Annotated[str | None, kinds.optional_text("the name of an environment variable")] = Field(
+    secret_env: Annotated[str | None, kinds.VARIABLE] = Field(
         default=None, description="Webhook: the environment variable that holds the secret it is signed with."
     )
     secret_file: Annotated[str | None, kinds.optional_text("a path")] = Field(
@@ -239,7 +239,7 @@ class Settings(Section):
     outputs: Mapping[Name, Output] = Field(
         default={}, description="Further places for detections, by name, beside or instead of the CSV files."
     )
-    reports: Annotated[str | None, kinds.optional_text("a path or URI")] = Field(
+    reports: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(

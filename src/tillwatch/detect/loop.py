@@ -27,7 +27,8 @@ BATCH_CHUNKS = 24
 BATCH_ROWS = 240_000
 POLL_SECONDS = 0.25
 LIST_SECONDS = 60.0
-"""While nothing comes, how often the landing zone is listed: a look at the next chunk alone finds no gap."""
+"""While nothing comes, how often the landing zone is listed, a look at the next chunk alone finds no gap; and the state
+is asked, without which a lease that was lost is not missed."""
 
 LOCAL_READERS, REMOTE_READERS = 2, 16
 
@@ -186,6 +187,7 @@ class Detect:
         now = self._clock.monotonic()
         if now - self._listed_at >= LIST_SECONDS:
             self._retry(self._is_more)
+            self._retry(self._state.cursor)  # a lease that another has now is found out by asking
         left = self._outbox.idle()
         if self._next > self._saved and self._saving.fits(self._fold.touched, now):
             self._save()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from tillwatch.clock import Clock
 from tillwatch.errors import ChunkRefused, SourceError, SourceUnavailable
@@ -34,6 +35,8 @@ from tillwatch.retry import Retry
 from tillwatch.sources import Source, open_source
 from tillwatch.sources.base import FileChanged, FileIgnored, Found
 from tillwatch.state.base import FileRecord, FileStatus, Ledger
+
+T = TypeVar("T")
 
 
 def ingest(
@@ -126,14 +129,17 @@ class _Ingest:
         self._tally = tally
         self._number = number
         self._known = Known(retry(ledger.files), self._digest_of)
+        self._has_seen: Callable[[Found], bool] = lambda found: False
 
     def run(self, position: Position, clock: Clock, once: bool) -> None:
         """Takes files until there is none (`once`) or until stopped; goes on at `position` in the one begun."""
         begun = self._begun()
         first = begun.file.key if begun else None
         watch = Watch(self._source, self._settings, clock, self._retry, once, first, self._tally.ignored)
+        self._has_seen = watch.has_seen
         found = watch.next()
-        if begun and (found is None or found.key != first):
+        # When stopped, it may only not have been seen yet.
+        if begun and not self._stop.is_set() and (found is None or found.key != first):
             self._finish(begun, "broken", f"is gone after row {begun.rows}: the rows behind it are not landed")
         while not self._stop.is_set():
             if found:
@@ -186,7 +192,7 @@ class _Ingest:
         self._tally.started(record.file, position.row)
         ended: SourceError | None = None
         try:
-            file = self._source.file(found, self._retry)
+            file = self._source.file(found, self._unless_stopped)
             with closing(pieces_of(file, record.file.name, self._settings, position)) as pieces:
                 for piece in pieces:
                     if not self._pace.turn(self._stop):
@@ -196,6 +202,7 @@ class _Ingest:
                         raise FileChanged(found.name)
                     self._land(record.file, piece)
                     record = replace(record, rows=piece.position.row, digest=piece.file_digest)
+                    position = piece.position
                 self._lander.settle()
         except ChunkRefused as error:
             ended, refused = FileRefused(f"cannot be landed: {error}"), self._lander.go_on()
@@ -207,11 +214,34 @@ class _Ingest:
             if self._stop.is_set():
                 return self._leave(record)
             raise
-        if isinstance(ended, FileChanged) or (record.digest is None and not self._is_unchanged(found)):
+        changed = isinstance(ended, FileChanged) or (record.digest is None and not self._is_unchanged(found))
+        if changed and record.rows == position.row and (renamed := self._renamed(record)):
+            return self._read(*renamed, position)
+        if changed:
             self._finish(record, *_changed_meanwhile(record))
         else:
             self._finish(record, *_outcome(record, ended))
         return None
+
+    def _renamed(self, record: FileRecord) -> tuple[Found, FileRecord] | None:
+        """A file that is gone under the name under which it was read, by its new one; None when it is just gone."""
+        try:
+            seen = self._retry(lambda: look(self._source, self._settings.format))
+        except SourceError:
+            return None
+        self._lander.settle()  # the ledger must not be ahead
+        self._known.add(record)
+        now = self._known.follow(record, [f for f in seen.files if f.key == record.file.key or not self._has_seen(f)])
+        if now is record:
+            return None
+        self._note(now)
+        return next(found for found in seen.files if found.key == now.file.key), now
+
+    def _unless_stopped(self, action: Callable[[], T]) -> T:
+        """Tries again as the others do; a large file elsewhere is not fetched to its end after a stop."""
+        if self._stop.is_set():
+            raise SourceUnavailable("a stop was asked for")
+        return self._retry(action)
 
     def _leave(self, record: FileRecord) -> None:
         """Stops within a file: it is noted how far it came."""

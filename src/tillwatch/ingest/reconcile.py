@@ -21,6 +21,7 @@ def reconcile(landing: Landing, ledger: Ledger) -> tuple[int, Position]:
     """
     known = ledger.landed()
     if known and not landing.has(known - 1):
+        landing.check_layout()
         raise LogError(
             f"chunk {known - 1} is not in the landing zone, but the ledger says that it was landed. "
             "Bring the landing zone back from a copy, or start with a new state."

@@ -65,6 +65,10 @@ class Watch:
                 return found
         return None
 
+    def has_seen(self, found: Found) -> bool:
+        """Whether the last look found it, or it was handed out before."""
+        return found in self._since or found in self._handed_out
+
     def _look(self) -> None:
         try:
             seen = self._retry(lambda: look(self._source, self._settings.format))

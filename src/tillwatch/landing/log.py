@@ -156,7 +156,7 @@ class Landing:
         while self.has(known):
             known += 1
         if known == self._merged.kept_from():
-            self._check_layout()
+            self.check_layout()
         return known
 
     def removed(self) -> Removed:
@@ -177,7 +177,7 @@ class Landing:
             previous = number
             yield number
         if start == 0 and previous < self._merged.kept_from():
-            self._check_layout()
+            self.check_layout()
 
     def _listed(self, start: int, previous: int) -> Iterator[int]:
         """The numbers from `start` on that are not merged, in order; `previous` is the one before."""
@@ -201,7 +201,8 @@ class Landing:
             self._free_from = number
         return number >= self._free_from
 
-    def _check_layout(self) -> None:
+    def check_layout(self) -> None:
+        """Raises LogError when chunks are there, but in another layout."""
         found = found_layout(self._store)
         if found not in (None, self._layout_name):
             raise LogError(

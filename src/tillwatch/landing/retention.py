@@ -37,7 +37,7 @@ def _limits(state: State, days: int, now: datetime, outputs: Iterable[str], *, f
     processed, cursor = state.processed(), state.cursor()
     # Chunks are processed in order: one without a time was processed before the next one that has one.
     young = (n for n, at in processed.items() if datetime.fromisoformat(at) > now - timedelta(days=days))
-    yield Limit(next(young, max(processed, default=-1) + 1), f"not known to be processed {days} days ago or earlier")
+    yield Limit(next(young, max(processed, default=-1) + 1), f"not known to be processed {_days(days)} ago or earlier")
     yield Limit(cursor.tables, "the tables of the state are not saved beyond")
     waiting = {"not all detections are planned for a file": cursor.seq - state.unplanned()}
     if files and (plans := state.unpublished()):
@@ -48,6 +48,10 @@ def _limits(state: State, days: int, now: datetime, outputs: Iterable[str], *, f
     for why, seq in waiting.items():
         if detection := next(state.detections(seq, seq), None):
             yield Limit(detection.detection.chunk, why)
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
 
 
 class Retention:

@@ -90,6 +90,8 @@ class Delivery:
                 self._clock.wait(self._over, REFUSED_SECONDS)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             self._errors.append(error)
+            if not self._once:  # else nobody would hear of it before a run ends that goes on for ever
+                self._stop.set()
 
     def _delivered(self, name: str, output: Output) -> bool:
         """Delivers until no more will come; says False when the output refuses and is to be asked again later."""
@@ -99,10 +101,11 @@ class Delivery:
                 self._deliver(name, output, state)
         except RunError as error:
             text = f"output {name}: {error}"
+            left = f"{text.rstrip(' .')}. What is not delivered yet is delivered by the next run."
             if self._once and not self._stop.is_set():
-                raise PublishError(f"{text} What is not delivered yet is delivered by the next run.") from error
+                raise PublishError(left) from error
             if self._over.is_set():
-                self._report(f"{text} What is not delivered yet is delivered by the next run.")
+                self._report(left)
                 return True
             self._report(f"{text} (trying again in {REFUSED_SECONDS:.0f} s)")
             return False

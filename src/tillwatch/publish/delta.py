@@ -37,20 +37,24 @@ class DeltaOutput:
         from deltalake.exceptions import DeltaError, SchemaMismatchError
 
         try:
-            if self._reached(batch) < batch.plan.last:
-                self._append(batch)
+            there = self._there()
+            if self._reached(there, batch) < batch.plan.last:
+                self._append(there, batch)
         except SchemaMismatchError as error:
             raise PublishError(f"{self.place}: is a Delta table of other columns: {_brief(error)}") from error
         except (DeltaError, OSError) as error:
             raise OutputUnavailable(f"{self.place}: the Delta table cannot be written: {_brief(error)}") from error
 
-    def _reached(self, batch: Batch) -> int:
-        """The last `seq` in the table, 0 when it is not there or has no rows."""
+    def _there(self) -> DeltaTable | None:
+        """The table as it is now, None when there is none."""
         from deltalake import DeltaTable
 
-        if not DeltaTable.is_deltatable(self._uri):
+        return DeltaTable(self._uri) if DeltaTable.is_deltatable(self._uri) else None
+
+    def _reached(self, there: DeltaTable | None, batch: Batch) -> int:
+        """The last `seq` in the table, 0 when it is not there or has no rows."""
+        if there is None:
             return 0
-        there = DeltaTable(self._uri)
         reached = there.transaction_version(_application(batch))
         if reached is None and _has_rows(there):
             self._refuse(batch)
@@ -58,14 +62,15 @@ class DeltaOutput:
             raise PublishError(f"{self.place}: ends with seq {reached}, within {batch.plan.name}. It was written to.")
         return reached or 0
 
-    def _append(self, batch: Batch) -> None:
+    def _append(self, there: DeltaTable | None, batch: Batch) -> None:
+        """Adds to the very version of the table that was looked at: another writer since makes it fail."""
         from deltalake import CommitProperties, Transaction, write_deltalake
 
         mark = Transaction(_application(batch), batch.plan.last)
         write_deltalake(
-            self._uri,
+            self._uri if there is None else there,
             table(batch),
-            mode="append",
+            mode="error" if there is None else "append",
             partition_by=list(FOLDERS),
             commit_properties=CommitProperties(app_transactions=[mark]),
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tillwatch.errors import SourceError, SourceUnavailable
@@ -87,7 +89,7 @@ class Account:
             credentials, _ = google.auth.default(scopes=SCOPES, request=cast(Any, self._transport))
         except (DefaultCredentialsError, OSError, ValueError, TypeError, AttributeError):  # the last for `[]`
             # Its text is not repeated: it may hold parts of the key file.
-            text = f"no usable Google credentials were found: {_WHAT_TO_DO}"
+            text = f"no usable Google credentials were found{_where()}: {_WHAT_TO_DO}"
             raise (SourceUnavailable(text) if self.worked else SourceError(text)) from None
         return credentials
 
@@ -117,6 +119,14 @@ class _Answer:
         self.status = answer.status_code
         self.headers = answer.headers
         self.data = answer.content
+
+
+def _where() -> str:
+    """Which file was looked into, or is not there, when the environment names one."""
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if not named:
+        return ""
+    return f" in the file {named}" if Path(named).is_file() else f", there is no file {named}"
 
 
 def _word(error: Exception) -> str:

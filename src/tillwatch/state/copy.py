@@ -70,7 +70,7 @@ def _nobody_at_work(state: SqlState) -> Iterator[None]:
 def _check_empty(target: SqlState) -> None:
     for table in TABLES:
         if any(True for _ in _copied(target, table)):
-            raise StateError(f"{target.uri} is not empty, there are rows in {table}: choose another place")
+            raise StateError(f"{target.uri} is not empty, there are rows in the table {table}: choose another place")
 
 
 def _all(state: SqlState, table: str) -> Iterator[Row]:

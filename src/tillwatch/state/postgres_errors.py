@@ -33,7 +33,9 @@ _BY_WORDS = {
     r"too many (clients|connections)|connection slots": _BY_CODE["53300"],
     r"of service|service file": "check PGSERVICE, service= and the service file (PGSERVICEFILE, ~/.pg_service.conf)",
     r"starting up|shutting down|recovery": _BY_CLASS["57"],
-    r"refused|timeout|timed out|resolve|translate|route|unreachable": "check host and port, and that the server runs",
+    r"refused|invalid port|on socket|timeout|timed out|resolve|translate|route|unreachable": (
+        "check host and port, and that the server runs"
+    ),
     r"closed|lost|terminat|reset": _BY_CLASS["08"],
 }
 

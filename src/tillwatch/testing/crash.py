@@ -25,7 +25,7 @@ import sqlite3
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -50,6 +50,20 @@ _COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
 _NOISE = {"into", "or", "replace", "table", "view", "if", "not", "exists", "on"}
 
 Which = Literal["first", "middle", "last"]
+
+
+def forked(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    """A process that works on its own, from one that has imported everything, in the environment as it is now."""
+    process = _SERVER.Process(target=_in_environment, args=(dict(os.environ), target, arguments), daemon=True)
+    process.start()
+    return cast(BaseProcess, process)
+
+
+def _in_environment(environment: Mapping[str, str], target: Callable[..., None], arguments: Sequence[object]) -> None:
+    # The process that forks has the environment of when it began.
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*arguments)
 
 
 class Points:
@@ -309,9 +323,7 @@ class Site:
     def start(self, *arguments: str) -> BaseProcess:
         """A process that works as `main` does. Forked from one that has imported everything, it starts at once."""
         small = ("--config", str(self.config), "--batch-chunks", "2", "--save-chunks", "6")
-        process = _SERVER.Process(target=_work, args=(self._log, [*small, *arguments]), daemon=True)
-        process.start()
-        return cast(BaseProcess, process)
+        return forked(_work, self._log, [*small, *arguments])
 
     def work(self, *arguments: str) -> int:
         """The exit code of such a process once it has ended; -9 is SIGKILL."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -17,10 +16,7 @@ from tillwatch.retry import Retry
 from tillwatch.state import open_state
 from tillwatch.stores import open_store
 from tillwatch.stores.base import Store
-from tillwatch.testing.crash import Marked, Points, finish
-
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["__main__", __name__])
+from tillwatch.testing.crash import Marked, Points, finish, forked
 
 
 def deliver(folder: Path, settings: OutputSettings, kill_at: str | None = None, record: Path | None = None) -> int:
@@ -29,9 +25,7 @@ def deliver(folder: Path, settings: OutputSettings, kill_at: str | None = None, 
     Points are those of `tillwatch.testing.crash`: `state.…`, `store.…` and `output.deliver.…`. `record` is a file
     that all points are written to.
     """
-    process = _SERVER.Process(target=_deliver, args=(folder, settings, kill_at, record), daemon=True)
-    process.start()
-    return finish(cast(Any, process))
+    return finish(forked(_deliver, folder, settings, kill_at, record))
 
 
 def _deliver(folder: Path, settings: OutputSettings, kill_at: str | None, record: Path | None) -> None:
