@@ -22,7 +22,7 @@ from tillwatch.testing.folding import COLUMNS, Lookups, Row, fold_of, lookup_dat
 from tillwatch.testing.sharded import Sharded
 from tillwatch.testing.terms import Drawn
 
-EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "40"))
 
 cuts = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["", "forget", "lose", "save"])), min_size=1, max_size=8)
 """Batches: how many chunks each has, and what happens before it."""

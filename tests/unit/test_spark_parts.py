@@ -12,12 +12,13 @@ import pytest
 
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import RunError, StoreError
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.spark.arrays import pack, unpack
 from tillwatch.spark.gather import gather
 from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
 from tillwatch.spark.session import java_home, java_version
-from tillwatch.spark.shards import groups_of
-from tillwatch.testing.folding import COLUMNS, Row, fold_of, pattern_text
+from tillwatch.spark.shards import groups_of, lookup_parts
+from tillwatch.testing.folding import COLUMNS, Row, fold_of, lookup_data, pattern_text
 from tillwatch.testing.sharded import Sharded
 
 BY_MERCHANT = pattern_text(["customer", "merchant"], "merchant.transactions > 5 and transactions > 1", id="M")
@@ -47,6 +48,19 @@ def test_a_rank_over_the_whole_stream_has_one_shard() -> None:
     text = pattern_text(["merchant"], "percent_rank(transactions) over () >= 0.9")
     (group,) = groups_of(fold_of([text]).program, 4)
     assert (group.key, group.shards) == ((), range(1))
+
+
+def test_a_lookup_of_what_cannot_be_divided_stays_whole() -> None:
+    """Its one shard gets all rows; those of a group that is divided get each row once."""
+    spec = LookupSpec("risk", ("customer",), "int")
+    data = lookup_data(spec, {(f"C{n}",): n for n in range(9)})
+    whole = pattern_text(["customer"], "percent_rank(transactions) over () > 0.5 and risk > 1")
+    divided = pattern_text(["customer"], "risk > 1")
+    for text, shards in ((whole, 1), (divided, 3)):
+        (group,) = groups_of(fold_of([text], {spec: {("C1",): 1}}).program, 3)
+        parts = lookup_parts(group, data)
+        assert list(parts) == list(range(shards))
+        assert sorted(value for part in parts.values() for value in part["value"]) == list(range(9))
 
 
 def test_shards_of_keys_are_the_same_for_ever() -> None:

@@ -41,6 +41,8 @@ from tillwatch.stores.base import Store
 
 BATCH_CHUNKS = 60
 BATCH_ROWS = 600_000
+LOCAL_LOOK, REMOTE_LOOK = "20ms", "500ms"
+"""How often Spark looks for new chunks; elsewhere each look is a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class SparkDetect:
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._saving = Saving(clock.monotonic())
         self._query: Query | None = None
+        spark.conf.set("spark.sql.streaming.pollingDelay", REMOTE_LOOK if landing.remote else LOCAL_LOOK)
 
     def run(self, wake: Wake, *, once: bool) -> None:
         """Works until stopped; with `once` until no chunk is left and none will come."""
@@ -183,9 +186,9 @@ class SparkDetect:
         if last < self._cursor:
             self._check_again(told, first, last)
             self._retry(lambda: self._state.note({NOTE: to_text(after)}))
+            self._manifest = after
         else:
             self._commit(told, after)
-        self._manifest = after
         self._objects.replaced(before, after)
 
     def _commit(self, told: Told, after: Manifest) -> None:
@@ -193,7 +196,7 @@ class SparkDetect:
         results = tuple(ChunkResult(info, counted, reasons, now) for info, counted, reasons in told.chunks)
         commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)})
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
-        self._cursor = commit.last + 1
+        self._manifest, self._cursor = after, commit.last + 1
         self._outbox.committed(len(commit.detections))
         self._saving.worked(self._clock.monotonic())
         self._on_progress(progress_of(commit))

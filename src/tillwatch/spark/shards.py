@@ -112,7 +112,8 @@ def _columns(where: Expr | None) -> set[str]:
 
 def lookup_parts(group: Group, data: LookupData) -> dict[int, pl.DataFrame]:
     """The rows of a lookup by the shard of the group that needs them."""
-    keys = data.frame.select(group.key).rows()
-    shards = pl.Series("shard", [group.shard_of(key) for key in keys] if group.key else [group.first] * len(keys))
+    if not group.key:
+        return {group.first: data.frame}
+    shards = pl.Series("shard", [group.shard_of(key) for key in data.frame.select(group.key).rows()], pl.Int64)
     parts = data.frame.with_columns(shards).partition_by("shard", as_dict=True, include_key=False)
     return {number: parts.get((number,), data.frame.clear()) for number in group.shards}
