@@ -85,7 +85,7 @@ def audit(
     when a place cannot be read.
     """
     retry = Retry(pipeline.clock, threading.Event(), on_notice, PATIENCE_ONCE)
-    pipeline.read_setup(on_notice)
+    pipeline.read_setup(retry)
     kept = retry(lambda: _kept(pipeline))
     numbers = retry(lambda: list(pipeline.landing.numbers()))
     removed = retry(pipeline.landing.removed)

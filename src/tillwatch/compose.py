@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
+from tillwatch.retry import Retry
 from tillwatch.sources import open_source
 from tillwatch.sources.base import counts
 from tillwatch.state.base import State
@@ -194,10 +195,10 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, report: Callable[[str], None] = lambda text: None) -> Setup:
-    """What detect works with; reads the lookups, and `report` hears of what is tried again. Raises SourceError."""
+def setup(composed: Composed, retry: Retry | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, report) for source in composed.lookups]
+    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,

@@ -74,8 +74,13 @@ def lookup_source(name: str, path: Path, on: Mapping[str, str], value: str) -> L
     return LookupSource(name, path, dict(on), match[1].lower(), match[2].strip('"'))
 
 
-def read_lookup(source: LookupSource, digits: int, report: Callable[[str], None] = lambda text: None) -> LookupData:
-    """Reads and aggregates a lookup; sums are of integers scaled by 10^digits. `report` hears of what is tried again.
+def patience(report: Callable[[str], None] = lambda text: None) -> Retry:
+    """Of a call that nobody stops; `report` hears of what is tried again."""
+    return Retry(SystemClock(), threading.Event(), report, PATIENCE)
+
+
+def read_lookup(source: LookupSource, digits: int, retry: Retry | None = None) -> LookupData:
+    """Reads and aggregates a lookup; sums are of integers scaled by 10^digits. A place elsewhere is asked with `retry`.
 
     Raises SourceError when the file cannot be read, lacks a column, has a row that does not fit its header, or a value
     that is no number.
@@ -83,14 +88,14 @@ def read_lookup(source: LookupSource, digits: int, report: Callable[[str], None]
     if source.uri is None:
         return _read(source, digits)
     try:
-        return _read_elsewhere(source, source.uri, digits, Retry(SystemClock(), threading.Event(), report, PATIENCE))
+        return _read_elsewhere(source, source.uri, digits, retry or patience())
     except SourceError as error:
         named = f"lookup {source.name}: "
         raise type(error)(named + str(error).removeprefix(named)) from None
 
 
-def _read_elsewhere(source: LookupSource, uri: str, digits: int, patience: Retry) -> LookupData:
-    with closing(open_source(uri)) as place, local_copy(place, patience) as path:
+def _read_elsewhere(source: LookupSource, uri: str, digits: int, retry: Retry) -> LookupData:
+    with closing(open_source(uri)) as place, local_copy(place, retry) as path:
         try:
             return _read(replace(source, path=path), digits)
         except SourceError as error:

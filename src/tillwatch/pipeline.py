@@ -107,12 +107,12 @@ class Pipeline:
     @property
     def setup(self) -> Setup:
         """What detect works with; the lookups are read the first time."""
-        return self.read_setup(lambda text: None)
+        return self.read_setup(None)
 
-    def read_setup(self, report: Callable[[str], None]) -> Setup:
-        """The same; `report` hears of what is tried again meanwhile. Raises SourceError."""
+    def read_setup(self, retry: Retry | None) -> Setup:
+        """The same; lookups elsewhere are asked for with `retry`, else for some seconds. Raises SourceError."""
         if self._setup is None:
-            self._setup = setup(self.composed, report)
+            self._setup = setup(self.composed, retry)
         return self._setup
 
     def run(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
@@ -166,7 +166,7 @@ class Pipeline:
     def _detect(self, landing: Landing, wake: Wake, *, once: bool, observer: Observer) -> None:
         retry = self._retry(wake.stop, observer, once=once)
         with self._at_work("detect", retry) as state:
-            self.read_setup(retry.report)
+            self.read_setup(retry)
             # Asked before anything is delivered: the ids of what is delivered depend on it.
             retry(lambda: state.claim_allowed(self.setup.fingerprint, self.setup.meaning))
             retry(landing.check_layout)  # in another layout than the one there, it would wait for ever

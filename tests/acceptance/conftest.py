@@ -12,16 +12,7 @@ from tillwatch.generate import GeneratedFiles, generate
 from tillwatch.pipeline import Pipeline
 from tillwatch.testing.crash import Site
 from tillwatch.testing.places import Data, Job, Servers, all_servers, found_by, new_job
-
-CONFIG = """\
-source: {{uri: {source}, rows: 250}}
-lookups: {{importance: {importance}}}
-detections: {{uri: ./tillwatch-data/detections, rows: 12, linger: 0.05}}
-patterns:
-  PatId1: {{merchant_transactions: 60, transactions_rank: 0.8, importance_rank: 0.2}}
-  PatId2: {{transactions: 8, avg_amount: 25}}
-  PatId3: {{female_customers: 3}}
-"""
+from tillwatch.testing.small import CONFIG
 
 NewSite = Callable[[Path], Site]
 

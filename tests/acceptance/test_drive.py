@@ -18,16 +18,7 @@ from tillwatch.testing.crash import Outcome, Site
 from tillwatch.testing.servers.clouds import environment
 from tillwatch.testing.servers.drive import EMAIL, DriveServer, Fault, drive_server
 from tillwatch.testing.servers.s3 import s3_server
-
-CONFIG = """\
-source: {{uri: {source}, rows: 250}}
-lookups: {{importance: {importance}}}
-detections: {{uri: ./tillwatch-data/detections, rows: 12, linger: 0.05}}
-patterns:
-  PatId1: {{merchant_transactions: 60, transactions_rank: 0.8, importance_rank: 0.2}}
-  PatId2: {{transactions: 8, avg_amount: 25}}
-  PatId3: {{female_customers: 3}}
-"""
+from tillwatch.testing.small import CONFIG
 
 SAME = ("detections", "turns", "quarantined", "published")
 """What does not speak of the place that the data came from."""

@@ -19,17 +19,7 @@ from tillwatch.status import status
 from tillwatch.testing.crash import Outcome, Site
 from tillwatch.testing.servers.postgres import PASSWORD, PostgresServer, postgres_server
 from tillwatch.testing.servers.postgres_relay import relay
-
-CONFIG = """\
-source: {{uri: {source}, rows: 250}}
-lookups: {{importance: {importance}}}
-state: {state}
-detections: {{uri: ./tillwatch-data/detections, rows: 12, linger: 0.05}}
-patterns:
-  PatId1: {{merchant_transactions: 60, transactions_rank: 0.8, importance_rank: 0.2}}
-  PatId2: {{transactions: 8, avg_amount: 25}}
-  PatId3: {{female_customers: 3}}
-"""
+from tillwatch.testing.small import CONFIG
 
 NewSite = Callable[[str], Site]
 
@@ -49,7 +39,7 @@ def new_site(tmp_path_factory: pytest.TempPathFactory) -> NewSite:
 
     def make(state: str) -> Site:
         site = Site(tmp_path_factory.mktemp("site"))
-        text = CONFIG.format(source=data.transactions, importance=data.importance, state=state)
+        text = (CONFIG + "state: {state}\n").format(source=data.transactions, importance=data.importance, state=state)
         site.config.write_text(text, "utf-8")
         return site
 

@@ -335,6 +335,19 @@ def test_removed_beside_a_file_that_looks_like_it(world: World) -> None:
     assert world.landed() == ["a.csv:1:1", "a.csv:2:2", *(f"b.csv:{n}:{n + 1}" for n in range(1, 8))]
 
 
+def test_replaced_between_runs_by_one_that_looks_like_it(world: World) -> None:
+    """A file of the size and time of one that was begun, but with other rows, is not its continuation."""
+    path = world.write("a.csv", numbered(*range(1, 8)), age=100)
+    world.live(*NOTHING, every=1.0, hook=stop_after(world, 0))
+    begun = len(world.landed())
+    other = world.write("b.csv", numbered(*range(2, 9)), age=100)
+    os.utime(other, ns=(path.stat().st_mtime_ns,) * 2)
+    path.unlink()
+    result = world.run()
+    assert [problem.partition(" after")[0] for problem in result.problems] == ["a.csv is gone"]
+    assert world.landed()[begun:] == [f"b.csv:{n}:{n + 1}" for n in range(1, 8)]
+
+
 def test_changed_before_a_row_is_landed(world: World) -> None:
     """A file that changes before its first row is landed is not judged by what was seen, and taken later."""
     path = world.write("a.csv", numbered(1))

@@ -56,6 +56,7 @@ def compact(config: Path, overrides: tuple[str, ...], leave: int, merge: int, dr
     brought back: a new state or a new pattern needs the whole log.
     """
     from tillwatch.landing.compaction import Compaction
+    from tillwatch.lookups import patience
 
     pipeline = opened(config, overrides)
     landing = pipeline.settings.landing
@@ -63,7 +64,7 @@ def compact(config: Path, overrides: tuple[str, ...], leave: int, merge: int, dr
     work = Compaction(pipeline.store(landing.uri), landing.layout, merge)
     with pipeline.opened(readonly=True) as state:
         if landing.keep is not None:
-            setup = pipeline.read_setup(tell)
+            setup = pipeline.read_setup(patience(tell))
             state.claim_allowed(setup.fingerprint, setup.meaning)
         cursor = state.cursor()
         done = work.run(min(cursor.tables, cursor.chunk - leave), dry=dry_run)

@@ -65,7 +65,7 @@ def ingest(
         landing_thread(landing, ledger, clock, retry, tally.landed) as lander,
     ):
         pace = Pace(settings.every, clock)
-        _Ingest(settings, source, ledger, lander, pace, retry, stop, tally, number).run(position, clock, once)
+        _Ingest(settings, source, landing, ledger, lander, pace, retry, stop, tally, number).run(position, clock, once)
         lander.settle()
     return tally.result()
 
@@ -111,6 +111,7 @@ class _Ingest:
         self,
         settings: IngestSettings,
         source: Source,
+        landing: Landing,
         ledger: Ledger,
         lander: Lander,
         pace: Pace,
@@ -121,6 +122,7 @@ class _Ingest:
     ) -> None:
         self._settings = settings
         self._source = source
+        self._landing = landing
         self._ledger = ledger
         self._lander = lander
         self._pace = pace
@@ -156,10 +158,24 @@ class _Ingest:
         if begun is None:
             return None
         seen = self._retry(lambda: look(self._source, self._settings.format))
-        now = self._known.follow(begun, seen.files)
+        now = self._known.follow(begun, seen.files, self._continues)
         if now is not begun:
             self._note(now)
         return now
+
+    def _continues(self, found: Found) -> bool:
+        """Whether the rows of the last landed chunk are in this file, where they should be."""
+        last = self._retry(lambda: self._landing.info(self._number - 1))
+        before = self._retry(lambda: self._landing.info(self._number - 2)) if self._number > 1 else None
+        start = before.position if before and before.file.number == last.file.number else Position()
+        settings = replace(self._settings, rows=last.rows)
+        try:
+            file = self._source.file(found, self._retry)
+            with closing(pieces_of(file, last.file.name, settings, start)) as pieces:
+                piece = next(pieces, None)
+        except (FileRefused, FileBroken, FileChanged):
+            return False
+        return piece is not None and self._retry(lambda: self._landing.holds(last.number, piece.frame))
 
     def _digest_of(self, found: Found) -> str | None:
         file = self._source.file(found, self._retry)

@@ -58,16 +58,21 @@ class Known:
         """The file that was being read when the last run ended."""
         return next((record for record in self._by_key.values() if _is_begun(record)), None)
 
-    def follow(self, record: FileRecord, found: Iterable[Found]) -> FileRecord:
-        """The record of a begun file under the name it has now, if it was renamed since."""
+    def follow(
+        self, record: FileRecord, found: Iterable[Found], continues: Callable[[Found], bool] = lambda _: True
+    ) -> FileRecord:
+        """The record of a begun file under the name it has now, if it was renamed since.
+
+        Size and time may be those of another file too: `continues` says whether one has the rows that were landed.
+        """
         files = list(found)
         if record.file.id or any(file.key == record.file.key for file in files):
             return record
-        names = [f.name for f in files if _same(record.file, f) and f.key not in self._by_key]
-        if len(names) != 1:
+        alike = [f for f in files if _same(record.file, f) and f.key not in self._by_key]
+        if len(alike) != 1 or not continues(alike[0]):
             return record
         del self._by_key[record.file.key]
-        renamed = replace(record, file=replace(record.file, name=names[0]))
+        renamed = replace(record, file=replace(record.file, name=alike[0].name))
         self.add(renamed)
         return renamed
 

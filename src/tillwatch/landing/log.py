@@ -10,7 +10,7 @@ from itertools import islice
 
 import polars as pl
 
-from tillwatch.errors import LogError, ObjectExists, ObjectMissing
+from tillwatch.errors import ChunkRefused, LogError, ObjectExists, ObjectMissing
 from tillwatch.landing.codec import Format, decode, encode_csv, encode_parquet
 from tillwatch.landing.layout import LayoutName, found_layout, layout_of, utc_now
 from tillwatch.landing.merged import MergedChunks, Range
@@ -289,11 +289,22 @@ class Landing:
         again = f".{attempt}" if attempt > 1 else ""
         return f"{self._layout.beside(stem)}{data_digest[:16]}{again}.json"
 
+    def holds(self, number: int, frame: pl.DataFrame) -> bool:
+        """Whether the rows of the landed chunk are these, as one of the formats writes them. Raises as `read` does."""
+        landed = self.read(number)
+        where = f"{self._store.uri}/{number:012}"
+        if _are_equal(landed.frame, decode("parquet", encode_parquet(landed.info, frame, where), None)):
+            return True
+        try:
+            return _are_equal(landed.frame, decode("csv", encode_csv(frame, where), None))
+        except ChunkRefused:
+            return False
+
     def _same(self, info: ChunkInfo, data: bytes, where: str) -> ChunkInfo:
         # Rows are compared, not bytes: another version of Polars may write the same rows in other bytes.
         landed = self.read(info.number)
         rows = decode(self._format, data, None)
-        same_rows = landed.frame.schema == rows.schema and landed.frame.equals(rows)
+        same_rows = _are_equal(landed.frame, rows)
         if same_rows and replace(landed.info, digest="") == info:
             return landed.info
         what = f"other metadata: {landed.info}, this one has {info}" if same_rows else "other rows"
@@ -314,3 +325,7 @@ def _check(info: ChunkInfo, frame: pl.DataFrame, where: str) -> None:
                 f"{where}: chunk {info.number} needs a column {column} of type {dtype}, "
                 f"found {frame.schema.get(column, 'none')}."
             )
+
+
+def _are_equal(one: pl.DataFrame, other: pl.DataFrame) -> bool:
+    return one.schema == other.schema and one.equals(other)
