@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tillwatch.detect import quarantine, snapshot
-from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
-from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
 from tillwatch.publish.files import render
 from tillwatch.retry import Retry
@@ -50,6 +48,7 @@ class Findings:
     rows: int = 0
     counted: int = 0
     quarantined: int = 0
+    filtered: int = 0
     removed: int = 0
     log: list[str] = field(default_factory=list)
     accounts: list[str] = field(default_factory=list)
@@ -96,6 +95,7 @@ def audit(
     limit = f"the rows of {gone}, removed at {removed.at}"
     yield Check("digests", text, tuple(found.log), limit if gone else "")
     text = f"{found.rows:,} landed = {found.counted:,} counted + {found.quarantined:,} quarantined"
+    text += f" + {found.filtered:,} filtered" if pipeline.composed.where else ""
     limit = f"which of the {found.removed:,} rows of {gone} were valid"
     yield Check("rows", text, tuple(found.accounts), limit if gone else "")
     yield _sequence(kept.stored)
@@ -151,7 +151,7 @@ class _Reading:
         setup = pipeline.setup
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
-        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
+        self._decoder = setup.decoder()
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
@@ -200,8 +200,8 @@ class _Reading:
         if noted is None or noted.digest != info.digest:
             what = noted.digest if noted else "none"
             self._found.log.append(f"chunk {number}, now removed, had digest {info.digest}, noted {what}")
-        elif info.rows != (noted.counted or 0) + (noted.quarantined or 0):
-            rows = f"{noted.counted} counted and {noted.quarantined} quarantined"
+        elif info.rows != (noted.counted or 0) + (noted.quarantined or 0) + (noted.filtered or 0):
+            rows = f"{noted.counted} counted, {noted.quarantined} quarantined and {noted.filtered} filtered"
             self._found.accounts.append(f"chunk {number}, now removed, had {info.rows} rows; the state says {rows}")
         return None
 
@@ -213,7 +213,8 @@ class _Reading:
             self._found.rows += chunk.frame.height
             self._found.counted += counted
             self._found.quarantined += wrong
-            self._account(number, chunk.frame.height, counted, wrong)
+            self._found.filtered += rows.filtered
+            self._account(number, chunk.frame.height, counted, wrong, rows.filtered)
             if wrong:
                 self._set_aside(number, quarantine.render(chunk, rows.rejects))
             if not self._removed:
@@ -222,12 +223,13 @@ class _Reading:
                 self._found.turns += outcome.turns
             self._found.reasons.update(quarantine.by_code(rows.rejects))
 
-    def _account(self, number: int, rows: int, counted: int, wrong: int) -> None:
+    def _account(self, number: int, rows: int, counted: int, wrong: int, filtered: int) -> None:
         record = self._kept.chunks.get(number)
-        noted = (record.rows, record.counted, record.quarantined) if record else None
-        if noted != (rows, counted, wrong):
+        noted = (record.rows, record.counted, record.quarantined, record.filtered) if record else None
+        if noted != (rows, counted, wrong, filtered) or rows != counted + wrong + filtered:
             self._found.accounts.append(
-                f"chunk {number} has {rows} rows, {counted} valid and {wrong} not; the state says {noted}"
+                f"chunk {number} has {rows} rows, {counted} counted, {wrong} not valid, {filtered} filtered; the state "
+                f"says {noted}"
             )
 
     def _set_aside(self, number: int, expected: bytes) -> None:
@@ -263,7 +265,8 @@ class _Reading:
         if reached != self._cursor.tables or self._cursor.chunk == 0 or self._removed:
             return
         for name, kept in self._kept.tables.items():
-            self._found.tables += _different(kept, snapshot.whole_table(self._fold, name))
+            keys = next(t.grain for t in self._pipeline.setup.program.tables if t.name == name)
+            self._found.tables += _different(kept, snapshot.whole_table(self._fold, name), keys)
 
 
 def _wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | None) -> list[str]:
@@ -361,14 +364,14 @@ def _lives(found: Findings, stored: Sequence[StoredDetection], turns: Sequence[t
     return sorted(problems)
 
 
-def _different(kept: TableRows, fresh: TableRows) -> list[str]:
+def _different(kept: TableRows, fresh: TableRows, keys: Sequence[str]) -> list[str]:
     """Where the rows differ. Engines number them in orders of their own: they are compared by their keys."""
     ids = list(kept.columns["id"])
     if len(ids) != len(fresh.columns["id"]):
         return [f"{kept.name} has {len(ids)} rows, a fresh fold {len(fresh.columns['id'])}"]
     if ids != list(range(len(ids))):
         return [f"{kept.name} has gaps in its ids"]
-    here, there = _key_order(kept), _key_order(fresh)
+    here, there = _key_order(kept, keys), _key_order(fresh, keys)
     return [
         f"{kept.name}.{column}, id {n}: state has {values[n]}, a fresh fold {fresh.columns[column][m]}"
         for column, values in kept.columns.items()
@@ -377,7 +380,7 @@ def _different(kept: TableRows, fresh: TableRows) -> list[str]:
     ]
 
 
-def _key_order(rows: TableRows) -> list[int]:
+def _key_order(rows: TableRows, keys: Sequence[str]) -> list[int]:
     """The places of rows in the order of their keys."""
-    keys = list(zip(*(rows.columns[k] for k in TEXT_COLUMNS if k in rows.columns), strict=True))
-    return sorted(range(len(keys)), key=keys.__getitem__) if keys else list(range(len(rows.columns["id"])))
+    texts = list(zip(*(rows.columns[k] for k in keys), strict=True))
+    return sorted(range(len(texts)), key=texts.__getitem__) if texts else list(range(len(rows.columns["id"])))

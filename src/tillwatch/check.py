@@ -67,6 +67,8 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
     yield f"source      {masked(source.uri)}: chunks of {source.rows:,} rows, {pace}"
     names = [f"{name} from {column}" for name, column in composed.columns.items()]
     yield f"columns     {', '.join(names)}"
+    if composed.where is not None:
+        yield f"where       {show(composed.where)}: other rows are filtered out"
     amounts = settings.amounts
     yield f"amounts     {amounts.digits} fraction digits, {'also' if amounts.negative else 'not'} negative"
     for lookup in composed.lookups:
@@ -101,6 +103,8 @@ def _place_lines(pipeline: Pipeline) -> Iterator[str]:
 def _pattern_lines(plan: Plan) -> Iterator[str]:
     pattern = plan.pattern
     yield f"pattern     {pattern.id}: {pattern.title or pattern.action}"
+    if pattern.where is not None:
+        yield f"            sees only rows with {show(pattern.where)}"
     yield f"            marks a {' and '.join(plan.per)} as {pattern.action} when"
     for number, clause in enumerate(conjuncts(plan.tree)):
         yield f"            {'and ' if number else '    '}{in_words(clause)}"

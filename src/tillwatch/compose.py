@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings
+from tillwatch.config import Settings, Sql
 from tillwatch.detect.loop import Setup
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import Decoder, sources_of
 from tillwatch.engine.lookup import LookupData
-from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
+from tillwatch.errors import ConfigError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
+from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import declared_features, load_patterns
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.derived import Derived, parse_derived
+from tillwatch.patterns.expression import Expr, ExpressionError
+from tillwatch.patterns.features import columns_in, parse_filter
 from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
@@ -37,41 +40,90 @@ ALWAYS = ("customer", "merchant", "amount")
 class Composed:
     """A configuration understood: nothing has been read but pattern files.
 
-    `columns` maps the logical names that detect reads to column names; `required` those that every source file
-    must have; `optional` are default ones that a source may lack.
+    `columns` maps the logical names that detect reads to column names, or to what is worked out from columns;
+    `required` are the columns that every source file must have, by what they are needed for; `optional` are default
+    logical names that a source may lack. Only rows that pass `where` are counted.
     """
 
     settings: Settings
     program: Program
     lookups: tuple[LookupSource, ...]
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | Derived]
     required: Mapping[str, str]
     optional: frozenset[str]
+    where: Expr | None = None
 
 
 def compose(settings: Settings) -> Composed:
     """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
     _check_places(settings)
     _check_outputs(settings)
-    sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns)
-    features = declared_features(settings.features, settings.where("features"))
-    clash = sorted(set(features) & {s.name for s in sources})
-    if clash:
-        raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
-    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits)
+    columns = _columns(settings)
+    names, keys = settings.columns.keys, tuple(name for name in columns if name != "amount")
+    sources = tuple(_lookup(name, settings, keys) for name in settings.lookups)
+    patterns = load_patterns(settings.patterns, names)
+    features = declared_features(settings.features, settings.where("features"), names)
+    _check_names(features, sources, keys, settings)
+    where = _where(settings, keys)
+    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits, keys)
     program = compiler.program(patterns)
-    mapped = {n: c for n in (*TEXT_COLUMNS, "amount", "time") if (c := getattr(settings.columns, n))}
-    _check_mapped(program, mapped, settings)
-    needed = {*ALWAYS, *settings.columns.explicit, *program.columns}
+    needed = {*ALWAYS, *settings.columns.explicit, *program.columns, *columns_in(where)}
     return Composed(
         settings,
         program,
         sources,
-        {n: c for n, c in mapped.items() if n != "time"},
-        {n: c for n, c in mapped.items() if n in needed},
-        frozenset(n for n in mapped if n not in needed),
+        columns,
+        _required(settings, columns, needed),
+        frozenset(n for n in [*columns, "time"] if n not in needed),
+        where,
     )
+
+
+def _columns(settings: Settings) -> dict[str, str | Derived]:
+    """The mapped columns, those in SQL understood."""
+    columns: dict[str, str | Derived] = {}
+    for name, column in settings.columns.mapped.items():
+        if isinstance(column, Sql):
+            try:
+                columns[name] = parse_derived(column.text, "number" if name == "amount" else "text")
+            except ExpressionError as error:
+                raise ConfigError(f"{settings.where('columns', name, 'sql')}: columns.{name}: {error}") from None
+        else:
+            columns[name] = column
+    return columns
+
+
+def _where(settings: Settings, keys: Sequence[str]) -> Expr | None:
+    """The filter on all rows."""
+    if settings.row_filter is None:
+        return None
+    try:
+        return parse_filter(settings.row_filter, keys)
+    except ExpressionError as error:
+        raise ConfigError(f"{settings.where('where')}: where: {error}") from None
+
+
+def _required(settings: Settings, columns: Mapping[str, str | Derived], needed: Collection[str]) -> dict[str, str]:
+    """The columns that every source file must have, each by a logical name that needs it."""
+    said = {**columns, **({"time": settings.columns.time} if settings.columns.time else {})}
+    return {
+        name if isinstance(column, str) else f"{name}: {source}": source
+        for name, column in said.items()
+        if name in needed
+        for source in sources_of({name: column})
+    }
+
+
+def _check_names(
+    features: Collection[str], lookups: Sequence[LookupSource], keys: Sequence[str], settings: Settings
+) -> None:
+    """A name stands for one thing."""
+    own = [key for key in keys if key not in STANDARD_KEYS]
+    for section, names in (("lookups", [s.name for s in lookups]), ("columns", own)):
+        if clash := sorted(set(features) & set(names)):
+            raise ConfigError(f"{settings.where(section, clash[0])}: '{clash[0]}' is the name of a feature already")
+    if clash := sorted(set(own) & {s.name for s in lookups}):
+        raise ConfigError(f"{settings.where('columns', clash[0])}: '{clash[0]}' is the name of a lookup already")
 
 
 def _check_places(settings: Settings) -> None:
@@ -150,13 +202,13 @@ def _whole(place: str) -> str:
     return place if "://" in place else os.path.realpath(place)
 
 
-def _lookup(name: str, settings: Settings) -> LookupSource:
+def _lookup(name: str, settings: Settings, keys: Sequence[str]) -> LookupSource:
     lookup = settings.lookups[name]
     uri = lookup.uri if "://" in lookup.uri else None
     if uri:
         _check_source(uri, settings, "lookups", name)
     try:
-        return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value), uri=uri)
+        return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value, keys), uri=uri)
     except ConfigError as error:
         raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
 
@@ -168,19 +220,14 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
         raise _told(settings, error, *path) from None
 
 
-def _check_mapped(program: Program, mapped: Mapping[str, str], settings: Settings) -> None:
-    missing = sorted(program.columns - set(mapped))
-    if missing:
-        raise PatternError(
-            f"{settings.where('columns')}: the patterns need the column {', '.join(missing)}, which is set to null"
-        )
-
-
 def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     """Everything that detections depend on besides the log, a line each. Equal texts give equal detections."""
     settings, program = composed.settings, composed.program
+    plain = {n: c for n, c in sorted(composed.columns.items()) if isinstance(c, str)}
     lines = [
-        f"columns: {', '.join(f'{n}={c}' for n, c in sorted(composed.columns.items()))}",
+        f"columns: {', '.join(f'{n}={c}' for n, c in plain.items())}",
+        *(f"column {n}: {show(c.tree)}" for n, c in sorted(composed.columns.items()) if isinstance(c, Derived)),
+        *([f"where {show(composed.where)}"] if composed.where else []),
         f"amounts: {settings.amounts.digits} fraction digits, negative {settings.amounts.negative}",
     ]
     for source, data in zip(composed.lookups, lookups, strict=True):
@@ -189,6 +236,7 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     for plan in program.plans:
         p = plan.pattern
         lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}: {show(plan.tree)}")
+        lines += [f"pattern {p.id} where {show(p.where)}"] if p.where else []
         named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None}
         features = {**program.features, **p.features}
         lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
@@ -210,6 +258,7 @@ def setup(composed: Composed, retry: Retry | None = None) -> Setup:
         settings.amounts.negative,
         settings.detections.rows,
         settings.detections.linger,
+        composed.where,
     )
 
 
@@ -217,5 +266,5 @@ def reporter(composed: Composed, landing: Landing, state: State) -> Reporter:
     """What makes quality reports of this pipeline."""
     settings = composed.settings
     digits, negative = settings.amounts.digits, settings.amounts.negative
-    decoder = Decoder(composed.columns, digits, negative, composed.optional)
+    decoder = Decoder(composed.columns, digits, negative, composed.optional, composed.where)
     return Reporter(landing, decoder, settings.columns.time, state)

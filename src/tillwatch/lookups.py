@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,7 @@ from tillwatch.errors import ConfigError, SourceError
 from tillwatch.ingest import IngestSettings
 from tillwatch.ingest.formats import pieces_of
 from tillwatch.ingest.readers.tidy import examine
-from tillwatch.model import MALFORMED, PROBLEM, SOURCE_ROW, Position
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.model import MALFORMED, PROBLEM, SOURCE_ROW, STANDARD_KEYS, Position
 from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
 from tillwatch.retry import Retry
 from tillwatch.sources import open_source
@@ -40,7 +39,7 @@ PATIENCE = 10.0
 class LookupSource:
     """Where a lookup comes from: the file, its key columns by logical name, and the aggregate of its value.
 
-    `uri` says where the file is if that is not `path`.
+    `uri` says where the file is if that is not `path`. `keys` are the text columns, in the order of grains.
     """
 
     name: str
@@ -49,15 +48,18 @@ class LookupSource:
     function: str
     column: str
     uri: str | None = None
+    keys: tuple[str, ...] = STANDARD_KEYS
 
     @property
     def spec(self) -> LookupSpec:
         """What patterns see of it."""
-        return LookupSpec(self.name, grain_of(tuple(self.on)), _KINDS.get(self.function, "decimal"))
+        return LookupSpec(self.name, grain_of(self.on, self.keys), _KINDS.get(self.function, "decimal"))
 
 
-def lookup_source(name: str, path: Path, on: Mapping[str, str], value: str) -> LookupSource:
-    """Checks what the configuration says of a lookup. Raises ConfigError.
+def lookup_source(
+    name: str, path: Path, on: Mapping[str, str], value: str, keys: Sequence[str] = STANDARD_KEYS
+) -> LookupSource:
+    """Checks what the configuration says of a lookup; `keys` are the text columns that are mapped. Raises ConfigError.
 
     >>> lookup_source("importance", Path("x.csv"), {"customer": "Source"}, "avg(Weight)").spec
     LookupSpec(name='importance', grain=('customer',), kind='float')
@@ -67,11 +69,11 @@ def lookup_source(name: str, path: Path, on: Mapping[str, str], value: str) -> L
         raise ConfigError(f"lookups.{name}.value: found '{value}', expected avg, sum, min, max or count of a column")
     if match[2] == "*" and match[1].lower() != "count":
         raise ConfigError(f"lookups.{name}.value: found '{value}'; * goes with count only, {match[1]} needs a column")
-    wrong = [key for key in on if key not in TEXT_COLUMNS]
+    wrong = [key for key in on if key not in keys]
     if wrong or not on:
-        keys = ", ".join(TEXT_COLUMNS)
-        raise ConfigError(f"lookups.{name}.on: found {', '.join(wrong) or 'nothing'}, expected one or more of {keys}")
-    return LookupSource(name, path, dict(on), match[1].lower(), match[2].strip('"'))
+        known = ", ".join(keys)
+        raise ConfigError(f"lookups.{name}.on: found {', '.join(wrong) or 'nothing'}, expected one or more of {known}")
+    return LookupSource(name, path, dict(on), match[1].lower(), match[2].strip('"'), keys=tuple(keys))
 
 
 def patience(report: Callable[[str], None] = lambda text: None) -> Retry:
@@ -103,6 +105,8 @@ def _read_elsewhere(source: LookupSource, uri: str, digits: int, retry: Retry) -
 
 
 def _read(source: LookupSource, digits: int) -> LookupData:
+    spec = source.spec
+    source = replace(source, on={f"_{key}": column for key, column in source.on.items()})  # no key is called `count`
     try:
         table, digest = _table(source)
         _check_columns(source, table.collect_schema().names())
@@ -114,7 +118,8 @@ def _read(source: LookupSource, digits: int) -> LookupData:
         raise SourceError(f"lookup {source.name}: cannot read {source.path}: {text}") from None
     if rows["wrong"].sum():
         raise SourceError(_first_wrong(source, table, digits))
-    return LookupData(source.spec, _finished(source, rows, digits), digest)
+    frame = _finished(source, rows, digits).rename({key: key.removeprefix("_") for key in source.on})
+    return LookupData(spec, frame, digest)
 
 
 def _table(source: LookupSource) -> tuple[pl.LazyFrame, str]:

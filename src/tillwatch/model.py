@@ -9,6 +9,9 @@ from typing import Any
 
 import polars as pl
 
+STANDARD_KEYS = ("customer", "merchant", "category", "gender")
+"""The names of text columns that the language brings; columns of one's own come after them in every grain."""
+
 SOURCE_FILE = "_source_file"
 """Column of a landed chunk: the name of the source file a row came from (String)."""
 

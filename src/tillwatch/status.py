@@ -36,6 +36,7 @@ class Status:
     processed_chunks: int
     counted: int
     quarantined: Mapping[str, int]
+    filtered: int
     detections: Mapping[str, int]
     files_published: int
     files_waiting: int
@@ -69,6 +70,7 @@ def status(pipeline: Pipeline) -> Status:
             cursor.chunk,
             totals.counted,
             state.quarantined(),
+            totals.filtered,
             {p.pattern.id: found.get(p.pattern.id, 0) for p in pipeline.composed.program.plans},
             published,
             0 if settings.detections.format == "none" else len(plans) - published,

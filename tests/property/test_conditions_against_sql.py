@@ -12,18 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tillwatch.engine.fold import Fold
-from tillwatch.testing.conditions import KEYS, drawn_lookups, drawn_patterns, drawn_streams
-from tillwatch.testing.folding import Key, Lookups, Row, fold_of, holding, pattern_text, step
+from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
+from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, holding, step
 from tillwatch.testing.prefixes import Held, Prefixes
 from tillwatch.testing.terms import Drawn
 
 EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
 
 
-def drawn_fold(patterns: Sequence[Drawn], lookups: Lookups) -> Fold:
+def drawn_fold(patterns: Sequence[Drawn], lookups: Lookups, where: str | None = None) -> Fold:
     """The engine with these patterns, read from their text."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}") for n, p in enumerate(patterns)]
-    return fold_of(texts, lookups)
+    return fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups, where)
 
 
 @settings(
@@ -31,13 +30,19 @@ def drawn_fold(patterns: Sequence[Drawn], lookups: Lookups) -> Fold:
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
-@given(st.lists(drawn_patterns(), min_size=1, max_size=2), drawn_streams(), drawn_lookups)
+@given(
+    st.lists(drawn_patterns(), min_size=1, max_size=2),
+    drawn_streams(),
+    drawn_lookups,
+    st.one_of(st.just((None, "true")), st.just((None, "true")), filters()),
+)
 def test_a_condition_holds_where_sql_says_after_every_chunk(
-    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups
+    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, where: tuple[str | None, str]
 ) -> None:
-    """Keys that hold, detections with their evidence, and later turns are those of SQL over all rows so far."""
-    fold = drawn_fold(patterns, lookups)
-    with Prefixes(chunks, lookups) as sql:
+    """Keys that hold, detections with their evidence, and later turns are those of SQL over all rows so far that
+    pass the filters of the stream and of the pattern."""
+    fold = drawn_fold(patterns, lookups, where[0])
+    with Prefixes(chunks, lookups, where[1]) as sql:
         answers = [sql.held(p) for p in patterns]
     lives: list[dict[Key, bool]] = [{} for _ in patterns]
     for number, chunk in enumerate(chunks):

@@ -9,7 +9,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from tillwatch.engine.decode import Rows
 from tillwatch.engine.fold import Fold
 from tillwatch.model import Detection, Turn
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
-from tillwatch.testing.folding import COLUMNS, Lookups, Row, fold_of, lookup_data, pattern_text
+from tillwatch.testing.folding import Lookups, Row, fold_of, frame_of, lookup_data
 from tillwatch.testing.sharded import Sharded
 from tillwatch.testing.terms import Drawn
 
@@ -30,10 +29,8 @@ cuts = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["", "forget", "los
 
 def fold_and_rows(patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups) -> tuple[Fold, list[Rows]]:
     """The engine with these patterns, and the chunks decoded."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}") for n, p in enumerate(patterns)]
-    fold = fold_of(texts, lookups)
-    frames = [pl.DataFrame(chunk, schema=dict.fromkeys(COLUMNS, pl.String), orient="row") for chunk in chunks]
-    return fold, [decoded.rows for frame in frames for decoded in fold.decoder.decode([frame])]
+    fold = fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups)
+    return fold, [decoded.rows for chunk in chunks for decoded in fold.decoder.decode([frame_of(chunk)])]
 
 
 def tables_of(fold: Fold) -> dict[str, list[tuple[object, ...]]]:

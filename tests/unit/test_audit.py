@@ -218,7 +218,9 @@ def test_an_extra_quarantine_file_is_found(site: Path) -> None:
 def test_counts_that_do_not_add_up_are_found(site: Path) -> None:
     """The ledger's rows, counted and quarantined, chunk by chunk."""
     change(site, "UPDATE chunks SET counted = counted + 1 WHERE number = 2")
-    assert problems(site) == {"rows": ["chunk 2 has 5 rows, 4 valid and 1 not; the state says (5, 5, 1)"]}
+    assert problems(site) == {
+        "rows": ["chunk 2 has 5 rows, 4 counted, 1 not valid, 0 filtered; the state says (5, 5, 1, 0)"]
+    }
 
 
 # Detection files

@@ -118,8 +118,10 @@ def test_a_wrong_value_of_a_lookup_is_told(tmp_path: Path) -> None:
 
 
 def test_a_column_that_patterns_need_and_that_is_not_mapped_is_told(tmp_path: Path) -> None:
-    """A pattern that filters by category cannot be judged without it."""
-    with pytest.raises(PatternError, match=r"tillwatch\.yaml:\d+:\d+: the patterns need the column category, which is"):
+    """A pattern that filters by category cannot be judged without it: with the place in the pattern."""
+    with pytest.raises(
+        PatternError, match=r"own\.yaml:\d+:\d+: Own: 'few' needs the column category, which is not map"
+    ):
         meaning(tmp_path, tillwatch=("source: ./in.csv", "source: ./in.csv\ncolumns: {category: null}"))
 
 

@@ -13,11 +13,12 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tillwatch.config import Columns, Settings, Source, load, masked
+from tillwatch.config import Columns, Settings, Source, Sql, load, masked
 from tillwatch.config.reference import FULL, reference_markdown
 from tillwatch.config.settings import Section
 from tillwatch.config.yaml import MapNode, parse_yaml
 from tillwatch.errors import ConfigError
+from tillwatch.model import STANDARD_KEYS
 
 SMALLEST_SHOWN = """The smallest configuration is:
 
@@ -25,8 +26,8 @@ SMALLEST_SHOWN = """The smallest configuration is:
   lookups:
     importance: ./CustomerImportance.csv
 """
-TOP_KEYS = "source, columns, amounts, lookups, features, landing, quarantine, state, detections, outputs, "
-TOP_KEYS += "reports, engine, spark, patterns"
+TOP_KEYS = "source, columns, where, amounts, lookups, features, landing, quarantine, state, detections, "
+TOP_KEYS += "outputs, reports, engine, spark, patterns"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -71,6 +72,7 @@ def test_smallest(folder: Path) -> None:
             "category": "category",
             "amount": "amount",
         },
+        "row_filter": None,
         "amounts": {"digits": 4, "negative": False},
         "lookups": {
             "importance": {
@@ -333,7 +335,7 @@ def leaf_keys(model: type[Section] = Settings, prefix: str = "") -> Iterator[str
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from leaf_keys(field.annotation, f"{prefix}{key}.")
         else:
-            yield prefix + key
+            yield prefix + (field.alias or key)
 
 
 @pytest.mark.parametrize("key", [*leaf_keys(), "source.nope", "lookups.i.on", "patterns.PatId2.n", "features.9"])
@@ -465,11 +467,30 @@ def test_secrets_from_the_environment() -> None:
             "engine: embedded",
             "1:1: source: is missing; expected a path or URI, such as source: ./transactions.csv",
         ),
-        ("{s}\ncolumns: {customer: null}", "3:21: columns.customer: found null, expected a column name"),
-        ("{s}\ncolumns: {merchant: }", "3:20: columns.merchant: found nothing, expected a column name"),
-        ("{s}\ncolumns: {amount: ''}", "3:19: columns.amount: found '', expected a column name"),
+        (
+            "{s}\ncolumns: {amount: null}",
+            "3:19: columns.amount: found null, expected a column name, or {sql: EXPRESSION}",
+        ),
+        (
+            "{s}\ncolumns: {amount: ''}",
+            "3:19: columns.amount: found '', expected a column name, or {sql: EXPRESSION}",
+        ),
+        (
+            "{s}\ncolumns: {zone: {sq: x}}",
+            "3:17: columns.zone: found a mapping, expected a column name, or {sql: EXPRESSION}",
+        ),
+        (
+            "{s}\ncolumns: {id: x}",
+            "3:11: columns: found the key 'id', expected a name of at most 30 letters, digits and _, starting with a "
+            "letter, not id or value",
+        ),
+        ("{s}\ncolumns: {Zone: x, zone: y}", "3:10: columns: there are two columns 'zone', which differ in case only"),
         ("{s}\ncolumns: {time: 5}", "3:17: columns.time: found 5, expected a text; put it in quotes"),
-        ("{s}\ncolumns: {amont: x}", "3:11: columns.amont: unknown key; did you mean 'amount'?"),
+        (
+            "{s}\ncolumns: {amont: x}",
+            "3:11: columns: found the key 'amont', expected a name that cannot be taken for 'amount': did you mean "
+            "that?",
+        ),
         ("{s}\ncolumns: step", "3:10: columns: found 'step', expected a mapping"),
         (
             "{s}\ncolumns: {customer: merchant}",
@@ -485,8 +506,9 @@ def test_secrets_from_the_environment() -> None:
         ("{s}\nlookups: {i: {value: x}}", "3:14: lookups.i.uri: is missing; expected a path or URI"),
         ("{s}\nlookups: {i: {uri: x, vale: y}}", "3:23: lookups.i.vale: unknown key; did you mean 'value'?"),
         (
-            "{s}\nlookups: {i: {uri: x, on: {shop: y}}}",
-            "3:28: lookups.i.on: found the key 'shop', expected one of customer, merchant",
+            "{s}\nlookups: {i: {uri: x, on: {merchnt: y}}}",
+            "3:28: lookups.i.on: found the key 'merchnt', expected a name that cannot be taken for 'merchant': did you "
+            "mean that?",
         ),
         (
             "{s}\nlookups: {i: {uri: x, on: {}}}",
@@ -746,6 +768,24 @@ def test_parse_yaml_tells_all_duplicates() -> None:
         "p.yaml:2:1: the key 'a' is there twice, first at p.yaml:1:1",
         "p.yaml:3:11: the key 'c' is there twice, first at p.yaml:3:5",
     ]
+
+
+def test_columns_of_ones_own() -> None:
+    """Any other key of `columns` is a text column, after those of the language; a column may be worked out by SQL."""
+    columns = settings_of(
+        "source: x\ncolumns: {zone: z, amount: {sql: price * quantity}, device: device_id, merchant: null}\n"
+    ).columns
+    assert columns.keys == ("customer", "merchant", "category", "gender", "zone", "device")
+    assert columns.mapped == {
+        "customer": "customer",
+        "category": "category",
+        "gender": "gender",
+        "zone": "z",
+        "device": "device_id",
+        "amount": Sql("price * quantity"),
+    }
+    assert columns.explicit == {"zone", "amount", "device", "merchant"}
+    assert Columns().keys == STANDARD_KEYS
 
 
 # The reference page, and imports

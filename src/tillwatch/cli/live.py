@@ -56,6 +56,8 @@ class LiveDisplay:
             work = f"{many(counts.processed_chunks, 'chunk'):<13}{speed:<18}"
             yield Text.assemble(_line("processed", counts.processed_rows, "row", work), self._behind())
             yield _line("quarantined", counts.quarantined, "row", "", "yellow" if counts.quarantined else "")
+            if counts.filtered:
+                yield _line("filtered", counts.filtered, "row", "")
             found = "  ".join(f"{pattern} {count:,}" for pattern, count in counts.detections.items())
             yield _line("detections", sum(counts.detections.values()), "", found, "bold")
 

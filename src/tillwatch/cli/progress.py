@@ -32,7 +32,7 @@ class Counts:
     def __init__(self, patterns: Iterable[str], notices: Notices) -> None:
         self.notices = notices
         self.landed_chunks = self.landed_rows = self.landed_to = 0
-        self.processed_chunks = self.processed_rows = self.processed_to = self.quarantined = 0
+        self.processed_chunks = self.processed_rows = self.processed_to = self.quarantined = self.filtered = 0
         self.detections = dict.fromkeys(patterns, 0)
 
     def __call__(self, event: Event) -> None:
@@ -42,9 +42,10 @@ class Counts:
             self.landed_to = event.chunk + 1
         elif isinstance(event, Processed):
             self.processed_chunks += event.last - event.first + 1
-            self.processed_rows += event.counted + event.quarantined
+            self.processed_rows += event.counted + event.quarantined + event.filtered
             self.processed_to = event.last + 1
             self.quarantined += event.quarantined
+            self.filtered += event.filtered
             for pattern, count in event.detections.items():
                 self.detections[pattern] += count
         elif isinstance(event, Notice):
@@ -104,6 +105,7 @@ class Report:
             parts.append(f"processed {many(counts.processed_chunks, 'chunk')}, {many(counts.processed_rows, 'row')}")
         if self.detects:
             parts += [by_pattern(counts.detections), f"{counts.quarantined:,} quarantined"]
+            parts += [f"{counts.filtered:,} filtered"] if counts.filtered else []
         return "; ".join([*parts, tail])
 
 

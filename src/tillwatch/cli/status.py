@@ -61,6 +61,8 @@ def _rows(found: Status) -> Iterator[Row]:
         f"{many(found.processed_chunks, 'chunk')}, {many(found.counted, 'row')} counted, {waiting:,} behind",
     )
     yield "quarantined", _quarantined(found)
+    if found.filtered:
+        yield "filtered", many(found.filtered, "row")
     yield "detections", by_pattern(found.detections)
     unplanned = f", {many(found.unplanned, 'detection')} in no file yet" if found.unplanned else ""
     yield "published", f"{many(found.files_published, 'file')}, {found.files_waiting:,} waiting{unplanned}"

@@ -27,11 +27,21 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}")
+_KNOWN = ("customer", "merchant", "category", "gender", "amount", "time")
+_TAKEN = ("id", "value")  # columns of the state, and of lookups
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
 _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
 _NOT_DELIMITERS = "\"'\r\n\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Sql:
+    """An expression in SQL, where a column's name could be as well."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,31 @@ def _text(value: object) -> str:
 
 def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
+
+
+def _column(value: object) -> str | Sql:
+    """A column's name, or the SQL that a column is worked out by."""
+    if isinstance(value, Sql):
+        return value
+    if isinstance(value, dict):
+        return Sql(_text(value["sql"])) if set(value) == {"sql"} else _refuse(f"expected {COLUMN.words}")
+    return _text(value)
+
+
+def _optional_column(value: object) -> str | Sql | None:
+    return None if value is None else _column(value)
+
+
+def _key_name(value: object) -> str:
+    """The name of a key: of one's own, where it is not one that the language brings."""
+    if not isinstance(value, str) or not _KEY.fullmatch(value) or value.lower() in _TAKEN:
+        raise ValueError
+    if value not in _KNOWN:
+        from difflib import get_close_matches  # only columns of one's own pay for this import
+
+        if near := get_close_matches(value.lower(), _KNOWN, n=1, cutoff=0.87):
+            _refuse(f"expected a name that cannot be taken for '{near[0]}': did you mean that?")
+    return value
 
 
 def _place(value: object) -> str:
@@ -252,8 +287,11 @@ TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
 PLACE = Kind("a path or URI", _place, is_text=True)
 OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_text=True)
 VARIABLE = Kind("the name of an environment variable, or null for none", _variable, is_text=True)
-COLUMN = text("a column name")
-OPTIONAL_COLUMN = optional_text("a column name")
+TIME_COLUMN = optional_text("a column name")
+COLUMN_NAME = text("a column name")
+COLUMN = Kind("a column name, or {sql: EXPRESSION}", _column, is_text=True)
+OPTIONAL_COLUMN = Kind("a column name, or {sql: EXPRESSION}, or null for none", _optional_column, is_text=True)
+KEY_NAME = Kind("a name of at most 30 letters, digits and _, starting with a letter, not id or value", _key_name)
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
 STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
 ENGINES = ("embedded", "spark")

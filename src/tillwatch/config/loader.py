@@ -126,8 +126,8 @@ def _problem(details: ErrorDetails, tree: MapNode) -> Problem:
     if kind == "extra_forbidden":
         text = f"unknown key; {suggestion(last, _known_keys(above))}"
         return Problem(_key_place(tree, above, last), f"{_dotted(path)}: {text}")
-    if last == "[key]":
-        *above, key = above
+    if last == "[key]" or details["msg"].startswith("expected a name "):
+        *above, key = above if last == "[key]" else path
         text = f"{_dotted(above)}: found the key '{shown_text(key)}', {details['msg']}"
         return Problem(_key_place(tree, above, key), text)
     if kind == "missing":
@@ -170,7 +170,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     if path and model is Settings:
         model = Settings.model_fields[path[0]].annotation
     assert issubclass(model, Section)  # only these forbid other keys
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _key_place(tree: MapNode, above: Sequence[str], key: str) -> Place:

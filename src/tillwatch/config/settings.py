@@ -16,8 +16,10 @@ from pydantic_core import PydanticCustomError
 from tillwatch.config import kinds
 
 Place = Annotated[str, kinds.PLACE]
-Column = Annotated[str, kinds.COLUMN]
-OptionalColumn = Annotated[str | None, kinds.OPTIONAL_COLUMN]
+Column = Annotated[str | kinds.Sql, kinds.COLUMN]
+OptionalColumn = Annotated[str | kinds.Sql | None, kinds.OPTIONAL_COLUMN]
+ColumnName = Annotated[str, kinds.COLUMN_NAME]
+Key = Annotated[str, kinds.KEY_NAME]
 Seconds = Annotated[float, kinds.SECONDS]
 Name = Annotated[str, kinds.NAME]
 Aggregate = Annotated[str, kinds.AGGREGATE]
@@ -51,12 +53,20 @@ class Source(Section):
 class Columns(Section):
     """Which source column holds what. What is given here goes over the defaults, the rest stays.
 
-    A column named here must be in the source; a default column that the source lacks is not mapped.
+    A column named here must be in the source; a default gender, category or time that the source lacks is not mapped.
+    Any other key is a column of your own, such as `device: device_id`: a text that is not empty in a valid row, which
+    patterns can use as they use `category`. Instead of a column's name, `{sql: EXPRESSION}` works the column out from
+    others: see [columns](../columns.md).
     """
 
-    time: OptionalColumn = Field(default="step", description="Time of the transaction; null for none.")
-    customer: Column = Field(default="customer", description="Who pays.")
-    merchant: Column = Field(default="merchant", description="Who is paid.")
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[Key, OptionalColumn] = Field(init=False)
+
+    time: Annotated[str | None, kinds.TIME_COLUMN] = Field(
+        default="step", description="Time of the transaction; null for none."
+    )
+    customer: OptionalColumn = Field(default="customer", description="Who pays; null for none.")
+    merchant: OptionalColumn = Field(default="merchant", description="Who is paid; null for none.")
     gender: OptionalColumn = Field(default="gender", description="Gender of the customer; null for none.")
     category: OptionalColumn = Field(default="category", description="What was bought; null for none.")
     amount: Column = Field(default="amount", description="How much was paid, a decimal number.")
@@ -66,10 +76,27 @@ class Columns(Section):
         """The keys that were given, such as {"customer"}; the others are defaults."""
         return frozenset(self.model_fields_set)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of all text columns there can be, in the order that they have in every grain."""
+        return ("customer", "merchant", "category", "gender", *(self.__pydantic_extra__ or {}))
+
+    @property
+    def mapped(self) -> dict[str, str | kinds.Sql]:
+        """What is mapped: the text columns in their order, then the amount."""
+        said = {name: getattr(self, name) for name in (*self.keys, "amount")}
+        return {name: column for name, column in said.items() if column is not None}
+
     @model_validator(mode="after")
     def _needed_columns_differ(self) -> Self:
-        if len({self.customer, self.merchant, self.amount}) < 3:
+        needed = [column for column in (self.customer, self.merchant, self.amount) if column is not None]
+        if len(set(needed)) < len(needed):
             raise PydanticCustomError("rule", "customer, merchant and amount must be three different columns")
+        names = [name.lower() for name in (*self.keys, "amount", "time")]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise PydanticCustomError(
+                "rule", "there are two columns '{name}', which differ in case only", {"name": twice[0]}
+            )
         return self
 
 
@@ -88,10 +115,10 @@ class Lookup(Section):
     """A reference table, aggregated per key and then joined. A plain path or URI is short for `uri` alone."""
 
     uri: Place = Field(description="The file of the table.")
-    on: Mapping[Annotated[str, kinds.one_of("customer", "merchant")], Column] = Field(
+    on: Mapping[Key, ColumnName] = Field(
         default={"customer": "Source", "merchant": "Target"},
         min_length=1,
-        description="Key to the table's column that holds it: `customer`, `merchant` or both.",
+        description="Key to the table's column that holds it: `customer`, `merchant`, another mapped key, or several.",
     )
     value: Aggregate = Field(
         default="avg(Weight)", description="SQL aggregate over all rows of a key; its value is joined."
@@ -220,6 +247,12 @@ class Settings(Section):
 
     source: Source = Field(description="Where transactions come from.")
     columns: Columns = Field(default=Columns(), description="Which source column holds what.")
+    row_filter: Annotated[str | None, kinds.optional_text("a condition on a row")] = Field(
+        default=None,
+        alias="where",
+        description="Only rows for which it is true are counted, such as `category <> 'es_travel'`; the others are "
+        "filtered out.",
+    )
     amounts: Amounts = Field(default=Amounts(), description="Which amounts are valid, and how exactly they are kept.")
     lookups: Mapping[Name, Lookup] = Field(
         default={}, description="Reference tables by name; patterns use the name, such as `importance`."

@@ -18,6 +18,8 @@ from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import LogError
 from tillwatch.landing import Landing
 from tillwatch.model import Chunk
+from tillwatch.patterns.derived import Derived
+from tillwatch.patterns.expression import Expr
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
 from tillwatch.state.base import ChunkResult, Commit, State
@@ -35,29 +37,35 @@ LOCAL_READERS, REMOTE_READERS = 2, 16
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What detect works with. `columns` maps logical names to column names, `optional` ones may
-    be missing from the source; times are in seconds."""
+    """What detect works with. `columns` maps logical names to column names, or to what is worked out from columns;
+    `optional` ones may be missing from the source; only rows that pass `where` are counted; times are in seconds."""
 
     program: Program
     fingerprint: str
     meaning: str
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | Derived]
     lookups: Sequence[LookupData] = ()
     optional: frozenset[str] = frozenset()
     negative: bool = False
     rows_per_file: int = 50
     linger: float = 1.0
+    where: Expr | None = None
+
+    def decoder(self) -> Decoder:
+        """A decoder of this pipeline's rows."""
+        return Decoder(self.columns, self.program.digits, self.negative, self.optional, self.where)
 
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """Progress: chunks `first`…`last` were committed, so many rows were counted and quarantined."""
+    """Progress: chunks `first`…`last` were committed, so many rows were counted, quarantined, filtered out."""
 
     first: int
     last: int
     counted: int
     quarantined: int
     detections: Mapping[str, int]
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,7 @@ class Detect:
         self._quarantined = quarantined
         self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
-        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
+        self._decoder = setup.decoder()
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
         self._next = self._saved = 0
         self._saving = Saving(clock.monotonic())
@@ -157,7 +165,7 @@ class Detect:
         return chunks
 
     def _read_ahead(self, limit: int) -> None:
-        columns = list(self._setup.columns.values())
+        columns = self._decoder.sources
         first = self._next + len(self._ahead)
         for number in self._retry(lambda: self._landing.waiting(first, self._next + limit - first)):
             self._ahead[number] = self._readers.submit(self._read_one, number, columns)
@@ -172,7 +180,7 @@ class Detect:
             self._set_aside(chunk, rows)
             outcomes.append(self._fold.step(chunk.info.number, rows.rows))
             reasons = quarantine.by_code(rows.rejects)
-            results.append(ChunkResult(chunk.info, len(rows.rows), reasons, self._clock.now()))
+            results.append(ChunkResult(chunk.info, len(rows.rows), reasons, self._clock.now(), rows.filtered))
         return _commit(results, outcomes)
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:
@@ -245,4 +253,5 @@ def progress_of(commit: Commit) -> Processed:
         sum(r.counted for r in commit.results),
         sum(sum(r.quarantined.values()) for r in commit.results),
         found,
+        sum(r.filtered for r in commit.results),
     )

@@ -44,7 +44,7 @@ def refold(
     fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> list[tuple[int, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order."""
-    columns = list(decoder.columns.values())
+    columns = decoder.sources
     found = []
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))

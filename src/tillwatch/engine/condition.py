@@ -31,7 +31,7 @@ from tillwatch.patterns.expression import (
     Truth,
     walk,
 )
-from tillwatch.patterns.program import Grain, Plan, Use, grain_of
+from tillwatch.patterns.program import Grain, Plan, Use
 
 Ints = NDArray[np.int64]
 
@@ -66,6 +66,8 @@ class Condition:
         self.clauses: dict[Compare, RankClause] = {}
         self.quantiles: dict[PercentileCont, Quantile] = {}
         self._watched: list[tuple[OrderStatistic, Use, Grain]] = []
+        self._narrowed = plan.pattern.where is not None
+        self._absent = np.zeros(0, np.int64)  # of a pattern that does not see all rows: touched slots it had no row of
         for node in walk(plan.tree):
             self._bind(node)
 
@@ -78,10 +80,10 @@ class Condition:
             lower, upper = (self._order(node, quantile_index(node.p, upper=u)) for u in (False, True))
             self.quantiles[node] = Quantile(node, lower, upper)
         elif isinstance(node, PercentRank):
-            self.group_members(grain_of(node.over))
+            self.group_members(self.plan.over(node))
 
     def _order(self, node: PercentRank | PercentileCont, rule: KRule) -> OrderStatistic:
-        use, over = self.plan.uses[str(node.x)], grain_of(node.over)
+        use, over = self.plan.uses[str(node.x)], self.plan.over(node)
         dtype = np.float64 if use.kind == "float" else np.int64
         order = OrderStatistic(rule, dtype, lambda group: self.population(use, over, group))
         self.group_members(over)
@@ -90,7 +92,16 @@ class Condition:
 
     def group_members(self, over: Grain) -> Members:
         """The members of groups of this grain."""
-        return self.members.setdefault(over, Members(self.table, over))
+        return self.members.setdefault(over, Members(self.table, over, self.plan.present))
+
+    @property
+    def present(self) -> Ints:
+        """By slot: how many rows the pattern has seen of the key; those without are no keys to it."""
+        return self.table.columns[self.plan.present]
+
+    def having(self, slots: Ints) -> Ints:
+        """Of slots with rows, those of which the pattern has seen a row."""
+        return slots[self.present[slots] > 0] if self._narrowed else slots
 
     def population(self, use: Use, over: Grain, group: int) -> NDArray[np.int64 | np.float64]:
         """The known values of a feature among the members of a group."""
@@ -100,7 +111,9 @@ class Condition:
 
     def observe(self, unique: Ints) -> list[tuple[Ints, Vector, Ints]]:
         """To be called before a chunk is added: the touched members of kept groups as they are."""
-        fresh = self.table.transactions[unique] == 0
+        fresh = self.present[unique] == 0
+        if self._narrowed:
+            self._absent = unique[fresh]
         seen = []
         for order, use, over in self._watched:
             groups = self.table.up[over][unique]
@@ -114,11 +127,14 @@ class Condition:
 
     def update(self, seen: list[tuple[Ints, Vector, Ints]], new: Ints) -> None:
         """To be called after the chunk was added, with what `observe` returned and the slots that are new."""
+        new = self.having(self._absent) if self._narrowed else new
         for members in self.members.values():
             members.add(new)
         for (order, use, _), (slots, old, groups) in zip(self._watched, seen, strict=True):
             x = self.feature(use, slots, self.plan.per)
             now = np.ones(len(slots), np.bool_) if x.null is None else ~x.null
+            if self._narrowed:
+                now = now & (self.present[slots] > 0)
             assert old.null is not None
             order.change(groups, old.data, ~old.null, x.data, now)
 
@@ -167,7 +183,7 @@ class Condition:
             case PercentRank():
                 return self.percent_rank(tree, slots)
             case PercentileCont():
-                groups = self.table.up[grain_of(tree.over)][slots]
+                groups = self.table.up[self.plan.over(tree)][slots]
                 return self.quantile(self.quantiles[tree], groups)
             case _:
                 raise AssertionError(f"the compiler let an expression through that is none: {tree}")
@@ -181,7 +197,7 @@ class Condition:
             return values.compare(tree.op, *self._both(tree.left, tree.right, slots, base), self.digits)
         bound = self.clauses[clause]
         x = self.feature(self.plan.uses[str(bound.rank.x)], slots, base)
-        cut = bound.order.at(self.table.up[grain_of(bound.rank.over)][slots])
+        cut = bound.order.at(self.table.up[self.plan.over(bound.rank)][slots])
         return Vector("bool", x.data > cut if bound.above else x.data <= cut, x.null)
 
     def quantile(self, bound: Quantile, groups: Ints) -> Vector:
@@ -201,7 +217,7 @@ class Condition:
 
     def ranks(self, node: PercentRank, slots: Ints) -> tuple[Ints, Ints, NDArray[np.bool_] | None]:
         """For each slot: how many of its group are below it, the population, and where it has no value."""
-        use, over = self.plan.uses[str(node.x)], grain_of(node.over)
+        use, over = self.plan.uses[str(node.x)], self.plan.over(node)
         x = self.feature(use, slots, self.plan.per)
         groups = self.table.up[over][slots]
         below, n = np.zeros(len(slots), np.int64), np.zeros(len(slots), np.int64)

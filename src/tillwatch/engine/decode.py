@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tillwatch.engine.derived import work_out
 from tillwatch.engine.dictionary import Dictionary, clean, clean_gender, cleaned
+from tillwatch.engine.filters import Filters
 from tillwatch.model import MALFORMED, PROBLEM
-from tillwatch.patterns.features import KEY_COLUMNS, TEXT_COLUMNS
+from tillwatch.patterns.derived import Derived
+from tillwatch.patterns.expression import Expr
 
 Ints = NDArray[np.int64]
 
@@ -51,6 +54,10 @@ class Rows:
         """Rows start…stop-1."""
         return Rows({c: v[start:stop] for c, v in self.codes.items()}, self.amount[start:stop])
 
+    def keep(self, which: NDArray[np.bool_]) -> Rows:
+        """The rows for which it is true."""
+        return Rows({c: v[which] for c, v in self.codes.items()}, self.amount[which])
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:
@@ -63,30 +70,40 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A chunk decoded: its valid rows and the others."""
+    """A chunk decoded: its valid rows, those that are not, and how many valid ones were filtered out."""
 
     rows: Rows
     rejects: tuple[Reject, ...]
+    filtered: int = 0
 
 
 @dataclass(slots=True)
 class Decoder:
     """Decodes chunks with one set of dictionaries, so that codes mean the same in all of them.
 
-    `columns` maps logical names to column names; those in `optional` may be missing from a frame or null in a row,
-    and are then not mapped there. `digits` are the fraction digits kept of amounts.
+    `columns` maps logical names to column names, or to what is worked out from columns; those in `optional` may be
+    missing from a frame or null in a row, and are then not mapped there. `digits` are the fraction digits kept of
+    amounts. Of the valid rows those are kept that pass `where`.
     """
 
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | Derived]
     digits: int = 4
     negative: bool = False
     optional: frozenset[str] = frozenset()
+    where: Expr | None = None
     dictionaries: dict[str, Dictionary] = field(init=False)
+    _derived: dict[str, Derived] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._derived = {name: c for name, c in self.columns.items() if isinstance(c, Derived)}
         self.dictionaries = {
-            c: Dictionary(clean_gender if c == "gender" else clean) for c in TEXT_COLUMNS if c in self.columns
+            c: Dictionary(clean_gender if c == "gender" else clean) for c in self.columns if c != "amount"
         }
+
+    @property
+    def sources(self) -> list[str]:
+        """The columns of the source that are read."""
+        return sources_of(self.columns)
 
     def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         """Decodes frames in one go, for speed; each is judged on its own."""
@@ -101,9 +118,10 @@ class Decoder:
         codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in self.dictionaries.items()}
         amount, numeric = self._amounts(frame["amount"], raw["amount"])
         valid = numeric & frame[MALFORMED].is_null().to_numpy()
-        for column in KEY_COLUMNS:
-            if column in codes:
-                valid &= codes[column] >= 0
+        for column in self.dictionaries:
+            valid &= codes[column] >= 0
+        for column in self._derived:
+            valid &= frame[_problem(column)].is_null().to_numpy()
         if not self.negative:
             valid &= ~self._below_zero(frame["amount"], amount)
         return self._split(frames, frame, Rows(codes, amount), valid)
@@ -119,13 +137,12 @@ class Decoder:
         wanted = [*self.dictionaries, "amount"]
         have = set(frame.columns)
         exprs = [
-            (_as_text(self.columns[c], frame.schema) if self.columns[c] in have else pl.lit(None, pl.String))
-            .fill_null(_UNMAPPED if c in self.optional else "")
-            .alias(c)
+            _as_text(self.columns[c], frame.schema).fill_null(_UNMAPPED if c in self.optional else "").alias(c)
             for c in wanted
+            if c not in self._derived
         ]
         marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]
-        return frame.select(*exprs, *marks)
+        return frame.select(*exprs, *marks, *(s for c, d in self._derived.items() for s in _worked_out(frame, c, d)))
 
     def _amounts(self, texts: pl.Series, scaled: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
         """Scaled integers, half to even, and which texts are numbers in range (0 where not)."""
@@ -155,21 +172,37 @@ class Decoder:
             mine = rows.slice(start, stop)
             keep = valid[start:stop]
             if keep.all():
-                out.append(Decoded(mine, ()))
+                out.append(self._filtered(mine, ()))
                 continue
-            kept = Rows({c: v[keep] for c, v in mine.codes.items()}, mine.amount[keep])
+            kept = mine.keep(keep)
             wrong = (np.flatnonzero(~keep) + start).tolist()
-            out.append(Decoded(kept, tuple(self._reject(frame, row, start) for row in wrong)))
+            out.append(self._filtered(kept, tuple(self._reject(frame, row, start) for row in wrong)))
         return out
+
+    def _filtered(self, rows: Rows, rejects: tuple[Reject, ...]) -> Decoded:
+        """The chunk with the valid rows that pass `where`."""
+        if self.where is None:
+            return Decoded(rows, rejects)
+        passed = Filters(self.dictionaries, self.digits).mask(self.where, rows)
+        kept = rows.keep(passed)
+        return Decoded(kept, rejects, len(rows) - len(kept))
 
     def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
         cells = frame.row(row, named=True)
         if cells[MALFORMED] is not None:
             return Reject(row - start, "malformed", cells[PROBLEM] or "malformed")
-        for column in KEY_COLUMNS:
-            if column in self.dictionaries and clean(cells[column]) == "":
+        for column in self.dictionaries:
+            if problem := cells.get(_problem(column)):
+                return self._not_computed(row - start, column, problem)
+            if column != "gender" and clean(cells[column]) == "":
                 return Reject(row - start, f"{column}_empty", f"{column} ({self.columns[column]}) is empty")
+        if problem := cells.get(_problem("amount")):
+            return self._not_computed(row - start, "amount", problem)
         return Reject(row - start, *self._amount_problem(cells["amount"]))
+
+    def _not_computed(self, row: int, column: str, problem: str) -> Reject:
+        name = f"{column} ({self.columns[column]})"
+        return Reject(row, f"{column}_not_computed", f"{name} cannot be worked out: {problem}")
 
     def _amount_problem(self, text: str) -> tuple[str, str]:
         bare = clean(text).strip()
@@ -194,10 +227,30 @@ def _is_negative(number: str) -> bool:
     return number.startswith("-") and _NUMBER.fullmatch(number) is not None and mantissa.strip("-0.") != ""
 
 
-def _as_text(column: str, schema: pl.Schema) -> pl.Expr:
+def sources_of(columns: Mapping[str, str | Derived]) -> list[str]:
+    """The columns of the source that mapped columns are made of."""
+    names = (c.names if isinstance(c, Derived) else (c,) for c in columns.values())
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+def _problem(column: str) -> str:
+    """The column of a frame that says what is wrong with a derived one."""
+    return f"{PROBLEM} {column}"
+
+
+def _worked_out(frame: pl.DataFrame, column: str, derived: Derived) -> Iterator[pl.Series]:
+    names = derived.names or frame.columns[:1]  # also a constant has as many rows as the frame
+    cells = frame.select(_as_text(name, frame.schema).alias(name) for name in names)
+    worked = work_out(cells, derived, "number" if column == "amount" else "text")
+    yield worked["value"].alias(column)
+    yield worked["problem"].alias(_problem(column))
+
+
+def _as_text(column: str | Derived, schema: pl.Schema) -> pl.Expr:
     """A column as text; what has none (nested values, bytes that are not UTF-8) is as if it were not there."""
-    if schema[column].is_nested() or schema[column] in (pl.Duration, pl.Object):
-        return pl.lit(None, pl.String)
+    assert isinstance(column, str)
+    if column not in schema or schema[column].is_nested() or schema[column] in (pl.Duration, pl.Object):
+        return pl.repeat(None, pl.len(), dtype=pl.String)
     if schema[column] == pl.Binary:
         return pl.col(column).map_elements(_utf8, return_dtype=pl.String)
     return pl.col(column).cast(pl.String)

@@ -15,7 +15,6 @@ from tillwatch.patterns.expression import (
     PercentRank,
     walk,
 )
-from tillwatch.patterns.program import grain_of
 from tillwatch.patterns.shown import show
 
 Ints = NDArray[np.int64]
@@ -42,7 +41,7 @@ def evidence(condition: Condition, slots: Ints, chunk: int) -> list[dict[str, An
         elif isinstance(node, PercentRank):
             _note(found, "ranks", show(node), _ranks(condition, node, slots))
         elif isinstance(node, PercentileCont):
-            groups = condition.table.up[grain_of(node.over)][slots]
+            groups = condition.table.up[condition.plan.over(node)][slots]
             bound = condition.quantiles[node]
             value = plain(condition.quantile(bound, groups), condition.digits)
             n = bound.lower.population[groups].tolist()
@@ -85,14 +84,14 @@ def _cut_offs(condition: Condition, node: PercentRank, slots: Ints) -> list[Any]
     clause = next((c for c in condition.clauses.values() if c.rank == node), None)
     if clause is None:
         return [None] * len(slots)
-    groups = condition.table.up[grain_of(node.over)][slots]
+    groups = condition.table.up[condition.plan.over(node)][slots]
     first = dict(zip(*(a.tolist() for a in np.unique(groups, return_index=True)), strict=True))
     cuts = {g: _cut_off(condition, clause, groups[at : at + 1]) for g, at in first.items()}
     return [cuts[g] for g in groups.tolist()]
 
 
 def _cut_off(condition: Condition, clause: RankClause, group: Ints) -> Any:
-    use, over = condition.plan.uses[str(clause.rank.x)], grain_of(clause.rank.over)
+    use, over = condition.plan.uses[str(clause.rank.x)], condition.plan.over(clause.rank)
     limit = clause.order.at(group)
     if not clause.above:
         return None if limit[0] == clause.order.least else plain(Vector(use.kind, limit), condition.digits)[0]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tillwatch.engine.decode import Rows
 from tillwatch.engine.dictionary import Dictionary
 from tillwatch.patterns.expression import And, Compare, Expr, Name, Not, Number, Or, Text, Truth
+
+if TYPE_CHECKING:
+    from tillwatch.engine.decode import Rows
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]

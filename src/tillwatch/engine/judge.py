@@ -26,7 +26,7 @@ from tillwatch.patterns.expression import (
     conjuncts,
     walk,
 )
-from tillwatch.patterns.program import Grain, grain_of
+from tillwatch.patterns.program import Grain
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -69,7 +69,7 @@ class Judge:
 
     def _to_look_at(self, touches: Mapping[Grain, Touch]) -> Ints:
         """The distinct slots whose truth can have changed."""
-        looked_at = [touches[self.plan.per].unique]
+        looked_at = [self.condition.having(touches[self.plan.per].unique)]
         self._seen[looked_at[0]] = True
         for grain, scope in self._scopes.items():
             moved, closed = scope.changed(touches[grain].unique)
@@ -126,12 +126,12 @@ class Judge:
             self._scope(pure).items.append(self._item(tree, pure))
         elif isinstance(tree, Compare) and (clause := rank_against_number(tree)):
             bound = self.condition.clauses[clause]
-            self._scope(grain_of(bound.rank.over)).items.append(bound.order.at)
+            self._scope(self.plan.over(bound.rank)).items.append(bound.order.at)
         elif isinstance(tree, PercentileCont):
             quantile = self.condition.quantiles[tree]
-            self._scope(grain_of(tree.over)).items.append(lambda g: summary(self.condition.quantile(quantile, g)))
+            self._scope(self.plan.over(tree)).items.append(lambda g: summary(self.condition.quantile(quantile, g)))
         elif isinstance(tree, PercentRank):
-            self._scope(grain_of(tree.over)).always = True
+            self._scope(self.plan.over(tree)).always = True
         else:
             for child in children(tree):
                 self._collect(child)

@@ -12,11 +12,12 @@ Ints = NDArray[np.int64]
 
 
 class Members:
-    """The slots of `table` by their slot in the coarser grain `over`."""
+    """The slots of `table` by their slot in the coarser grain `over`; those whose counter `present` is not 0."""
 
-    def __init__(self, table: Table, over: Grain) -> None:
+    def __init__(self, table: Table, over: Grain, present: str) -> None:
         self._table = table
         self._over = over
+        self._present = present
         self._lists: dict[int, list[Ints]] = {}
         self._kept = np.zeros(0, np.bool_)
 
@@ -25,7 +26,7 @@ class Members:
         parts = self._lists.get(group)
         if parts is None:
             groups = self._table.up[self._over][: self._table.size]
-            seen = self._table.transactions[: self._table.size] > 0
+            seen = self._table.columns[self._present][: self._table.size] > 0
             parts = self._lists[group] = [np.flatnonzero((groups == group) & seen)]
             self._keep(group)
         if len(parts) > 1:
@@ -33,7 +34,7 @@ class Members:
         return parts[0]
 
     def add(self, new: Ints) -> None:
-        """Notes slots that a chunk made."""
+        """Notes slots whose counter a chunk has raised above 0."""
         groups = self._table.up[self._over][new]
         inside = groups < len(self._kept)
         inside[inside] = self._kept[groups[inside]]

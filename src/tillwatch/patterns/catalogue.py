@@ -11,11 +11,12 @@ from pathlib import Path
 from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
 from tillwatch.errors import ConfigError, PatternError
-from tillwatch.patterns.expression import ExpressionError, parse
-from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
+from tillwatch.model import STANDARD_KEYS
+from tillwatch.patterns.expression import Expr, ExpressionError, parse
+from tillwatch.patterns.features import Feature, parse_feature, parse_filter
 from tillwatch.patterns.pattern import Pattern, Spot
 
-_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when")
+_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "where", "when")
 _REQUIRED = ("id", "action", "per", "when")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
 
@@ -36,8 +37,8 @@ def built_in_features() -> dict[str, Feature]:
     return read_features(parse_yaml(text, "features.yaml"), "features.yaml", text)
 
 
-def load_patterns(choices: Sequence[PatternChoice]) -> list[Pattern]:
-    """The chosen patterns in order, with their thresholds set.
+def load_patterns(choices: Sequence[PatternChoice], keys: Sequence[str] = STANDARD_KEYS) -> list[Pattern]:
+    """The chosen patterns in order, with their thresholds set; `keys` are the text columns there can be.
 
     Raises PatternError for unknown ids, unreadable files, two patterns with one id, unknown thresholds.
 
@@ -49,7 +50,7 @@ def load_patterns(choices: Sequence[PatternChoice]) -> list[Pattern]:
     for choice in choices:
         for name, text in _sources(choice):
             try:
-                patterns.append(read_pattern(text, name, choice))
+                patterns.append(read_pattern(text, name, choice, keys))
             except ConfigError as error:
                 problems.append(str(error))
     if problems:
@@ -102,15 +103,21 @@ def _read(file: Path, place: str) -> str:
         raise PatternError(f"{file}: not UTF-8 text") from None
 
 
-def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> Pattern:
-    """The pattern of one file's text; the choice's thresholds replace those of the file. Raises PatternError."""
+def read_pattern(
+    text: str, name: str, choice: PatternChoice | None = None, keys: Sequence[str] = STANDARD_KEYS
+) -> Pattern:
+    """The pattern of one file's text; the choice's thresholds replace those of the file. Raises PatternError.
+
+    `keys` are the text columns there can be.
+    """
     root = parse_yaml(text, name)
     if not isinstance(root, MapNode):
         raise PatternError(f"{name}: a pattern is a mapping with {', '.join(_REQUIRED)}; found {root.shown()}")
     _check_fields(root, name)
     texts = {k: _text(root, k) for k in ("id", "action", "title", "why", "when") if k in root.items}
     numbers = _thresholds(root, choice)
-    features = read_features(root.items["features"], name, text) if "features" in root.items else {}
+    features = read_features(root.items["features"], name, text, keys) if "features" in root.items else {}
+    where = _where(root, name, text, keys)
     spot = _spot(root.items["when"], name, text)
     try:
         tree = parse(texts["when"], numbers)
@@ -121,13 +128,25 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
         texts["action"],
         texts.get("title", ""),
         " ".join(texts.get("why", "").split()),
-        _per(root),
+        _per(root, keys),
         texts["when"],
         numbers,
         tree,
         features,
         spot,
+        where,
     )
+
+
+def _where(root: MapNode, name: str, text: str, keys: Sequence[str]) -> Expr | None:
+    """The filter on the rows that the pattern sees."""
+    if "where" not in root.items:
+        return None
+    node, said = root.items["where"], _text(root, "where")
+    try:
+        return parse_filter(said, keys)
+    except ExpressionError as error:
+        raise PatternError(f"{_spot(node, name, text).of(said, error.start)}: where: {error}") from None
 
 
 def _check_fields(root: MapNode, name: str) -> None:
@@ -148,18 +167,18 @@ def _text(root: MapNode, key: str) -> str:
     value = node.raw.strip() if isinstance(node, ScalarNode) else ""
     if not value:
         raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected text")
-    return node.raw if key == "when" and isinstance(node, ScalarNode) else value
+    return node.raw if key in ("when", "where") and isinstance(node, ScalarNode) else value
 
 
-def _per(root: MapNode) -> tuple[str, ...]:
+def _per(root: MapNode, known: Sequence[str]) -> tuple[str, ...]:
     node = root.items["per"]
     plain = node.plain()
     keys = plain if isinstance(plain, list) else [plain]
-    wrong = [k for k in keys if k not in TEXT_COLUMNS]
+    wrong = [k for k in keys if k not in known]
     if wrong or not keys or len(set(map(str, keys))) != len(keys):
         raise PatternError(
             f"{node.place}: per: found {node.shown()} {plain!r}, expected one or more different keys of "
-            f"{', '.join(TEXT_COLUMNS)}"
+            f"{', '.join(known)}"
         )
     return tuple(str(k) for k in keys)
 
@@ -182,7 +201,7 @@ def _thresholds(root: MapNode, choice: PatternChoice | None) -> dict[str, Decima
     return numbers
 
 
-def read_features(node: Node, name: str, text: str = "") -> dict[str, Feature]:
+def read_features(node: Node, name: str, text: str = "", keys: Sequence[str] = STANDARD_KEYS) -> dict[str, Feature]:
     """Features from a YAML mapping of names to SQL aggregates. Raises PatternError."""
     if not isinstance(node, MapNode):
         raise PatternError(f"{node.place}: features: found {node.shown()}, expected names with SQL aggregates")
@@ -192,18 +211,18 @@ def read_features(node: Node, name: str, text: str = "") -> dict[str, Feature]:
         if not isinstance(sql, str):
             raise PatternError(f"{item.place}: features.{key}: found {item.shown()}, expected a SQL aggregate")
         try:
-            found[key] = parse_feature(key, sql)
+            found[key] = parse_feature(key, sql, keys)
         except ExpressionError as error:
             raise PatternError(f"{_spot(item, name, text).of(sql, error.start)}: features.{key}: {error}") from None
     return found
 
 
-def declared_features(texts: Mapping[str, str], where: str) -> dict[str, Feature]:
+def declared_features(texts: Mapping[str, str], where: str, keys: Sequence[str] = STANDARD_KEYS) -> dict[str, Feature]:
     """Features declared in the configuration, over the built-in ones. Raises PatternError."""
     found = built_in_features()
     for key, sql in texts.items():
         try:
-            found[key] = parse_feature(key, sql)
+            found[key] = parse_feature(key, sql, keys)
         except ExpressionError as error:
             raise PatternError(f"{where}: features.{key}: {error}") from None
     return found

@@ -1,8 +1,8 @@
 """The expression language: SQL text, parsed by sqlglot, to a small tree of our own.
 
 Only what the product can keep exactly and judge after every chunk gets through; anything else is refused
-with the place in the text. Two dialects of one grammar use it: a pattern's `when` (over features) and a
-feature's `filter (where …)` (over columns of the row).
+with the place in the text. Three dialects of one grammar use it: a pattern's `when` (over features), a
+feature's `filter (where …)` (over columns of the row), and derived columns (over columns of the source).
 """
 
 from __future__ import annotations
@@ -127,6 +127,22 @@ class Absolute:
     x: Expr
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of texts: upper, lower, trim, substr (with two numbers), concat."""
+
+    name: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """CASE: the value of the first branch whose condition is true."""
+
+    branches: tuple[tuple[Expr, Expr], ...]
+    otherwise: Expr | None
+
+
 Expr = (
     Number
     | Text
@@ -142,6 +158,8 @@ Expr = (
     | IsNull
     | Coalesce
     | Absolute
+    | Call
+    | Case
 )
 
 _COMPARES: dict[type[exp.Expr], CompareOp] = {
@@ -194,27 +212,36 @@ def parse(text: str, thresholds: Mapping[str, Decimal] | None = None) -> Expr:
     return convert(parse_sql(text), dict(thresholds or {}))
 
 
-def convert(node: exp.Expr, thresholds: dict[str, Decimal], depth: int = 0) -> Expr:
-    """Our tree of sqlglot's. Raises ExpressionError."""
+def convert(node: exp.Expr, thresholds: dict[str, Decimal], depth: int = 0, language: Language | None = None) -> Expr:
+    """Our tree of sqlglot's, in the language of conditions unless another is said. Raises ExpressionError."""
+    language = language or CONDITIONS
     if depth > MAX_DEPTH:
         raise ExpressionError(_TOO_DEEP)
 
     def sub(child: exp.Expr) -> Expr:
-        return convert(child, thresholds, depth + 1)
+        return convert(child, thresholds, depth + 1, language)
 
     kind = type(node)
     if kind in _COMPARES:
         return Compare(_COMPARES[kind], sub(node.this), sub(node.expression))
     if kind in _ARITHMETICS:
         return Arithmetic(_ARITHMETICS[kind], sub(node.this), sub(node.expression))
-    rule = _RULES.get(kind)
+    rule = language.rules.get(kind)
     if rule is None:
-        raise ExpressionError(f"'{node.sql()}' is not part of the language. {_ALLOWED}", place(node))
+        raise ExpressionError(f"'{node.sql()}' is not part of the language. {language.allowed}", place(node))
     return rule(node, sub, thresholds)
 
 
 Sub = Callable[[exp.Expr], Expr]
 Rule = Callable[[exp.Expr, Sub, dict[str, Decimal]], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """Which nodes of sqlglot's are understood, and that in words."""
+
+    rules: Mapping[type[exp.Expr], Rule]
+    allowed: str
 
 
 def place(node: exp.Expr) -> int | None:
@@ -354,6 +381,8 @@ _RULES: dict[type[exp.Expr], Rule] = {
     exp.PercentileCont: _bare_rank,
 }
 
+CONDITIONS = Language(_RULES, _ALLOWED)
+
 
 def children(tree: Expr) -> tuple[Expr, ...]:
     """The direct parts of a node."""
@@ -366,6 +395,11 @@ def children(tree: Expr) -> tuple[Expr, ...]:
             return (tree.x, tree.otherwise)
         case PercentRank() | PercentileCont():
             return (tree.x,)
+        case Call():
+            return tree.arguments
+        case Case():
+            parts = [part for branch in tree.branches for part in branch]
+            return (*parts, *([tree.otherwise] if tree.otherwise else []))
         case _:
             return ()
 

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlglot import exp
 
+from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.expression import (
     And,
     Compare,
@@ -29,13 +31,6 @@ from tillwatch.patterns.expression import (
     walk,
 )
 from tillwatch.patterns.shown import show
-
-TEXT_COLUMNS = ("customer", "merchant", "category", "gender")
-"""Mapped columns that hold text: they can be counted distinct, filtered on, and be keys. Their order is the
-order of keys in every grain."""
-
-KEY_COLUMNS = ("customer", "merchant", "category")
-"""Mapped columns that a valid row must have: keys."""
 
 NUMBER_COLUMNS = ("amount",)
 """Mapped columns that hold numbers: they can be summed, averaged, compared."""
@@ -59,29 +54,40 @@ class Feature:
     text: str
 
 
-def parse_feature(name: str, text: str) -> Feature:
-    """The feature that `text` declares. Raises ExpressionError."""
+def parse_feature(name: str, text: str, keys: Sequence[str] = STANDARD_KEYS) -> Feature:
+    """The feature that `text` declares; `keys` are the text columns there can be. Raises ExpressionError."""
     if not _NAME.fullmatch(name):
         raise ExpressionError(f"'{name}' cannot be a feature's name: use letters a to z, digits and _")
     tree = parse_sql(text)
     where: Expr | None = None
     if isinstance(tree, exp.Filter):
         where = convert(tree.expression.this, {})
-        _check_filter(where)
+        _check_filter(where, keys)
         tree = tree.this
-    kind, column = _aggregate(tree)
+    kind, column = _aggregate(tree, keys)
     return Feature(name, kind, column, where, text.strip())
 
 
-def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
+def parse_filter(text: str, keys: Sequence[str] = STANDARD_KEYS) -> Expr:
+    """The filter on rows that `text` is. Raises ExpressionError.
+
+    >>> show(parse_filter("category <> 'es_travel' and amount > 1"))
+    "category <> 'es_travel' and amount > 1"
+    """
+    where = convert(parse_sql(text), {})
+    _check_filter(where, keys)
+    return where
+
+
+def _aggregate(tree: exp.Expr, keys: Sequence[str]) -> tuple[Kind, str | None]:
     inner = tree.this
     if isinstance(tree, exp.Count):
         if isinstance(inner, exp.Star):
             return "count", None
         if isinstance(inner, exp.Distinct) and len(inner.expressions) == 1:
-            return "distinct", _column(inner.expressions[0], TEXT_COLUMNS, "count(distinct …)")
+            return "distinct", _column(inner.expressions[0], keys, "count(distinct …)")
         if isinstance(inner, exp.Column):
-            _column(inner, (*TEXT_COLUMNS, *NUMBER_COLUMNS), "count(…)")
+            _column(inner, (*keys, *NUMBER_COLUMNS), "count(…)")
             raise ExpressionError("valid rows have every column: write count(*)", place(tree))
     kind = _FUNCTIONS.get(type(tree))
     if kind is not None and not tree.expressions:
@@ -93,32 +99,32 @@ def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
     )
 
 
-def _column(node: exp.Expr, allowed: tuple[str, ...], what: str) -> str:
+def _column(node: exp.Expr, allowed: Sequence[str], what: str) -> str:
     if isinstance(node, exp.Column) and not node.args.get("table") and node.name in allowed:
         return node.name
     raise ExpressionError(f"{what} takes one of the columns {', '.join(allowed)}; found '{node.sql()}'", place(node))
 
 
-def _check_filter(where: Expr) -> None:
+def _check_filter(where: Expr, keys: Sequence[str]) -> None:
     """A filter is a condition on columns of the row: text compared by = and <>, amount with numbers."""
     match where:
         case And() | Or():
-            _check_filter(where.left)
-            _check_filter(where.right)
+            _check_filter(where.left, keys)
+            _check_filter(where.right, keys)
         case Not():
-            _check_filter(where.x)
+            _check_filter(where.x, keys)
         case Truth():
             return
         case Compare(op=op, left=Name() as column, right=Text() | Number() as value):
-            _check_comparison(op, column, value)
+            _check_comparison(op, column, value, keys)
         case _:
             start = next((n.start for n in walk(where) if isinstance(n, Name)), None)
             raise ExpressionError(f"'{show(where)}' is not a filter: compare a column with a value", start)
 
 
-def _check_comparison(op: str, column: Name, value: Text | Number) -> None:
+def _check_comparison(op: str, column: Name, value: Text | Number, keys: Sequence[str]) -> None:
     text = isinstance(value, Text)
-    allowed = TEXT_COLUMNS if text else NUMBER_COLUMNS
+    allowed = keys if text else NUMBER_COLUMNS
     if column.qualifier or column.name not in allowed:
         kind = "text" if text else "a number"
         raise ExpressionError(
@@ -135,5 +141,9 @@ def columns_of(feature: Feature) -> set[str]:
     >>> sorted(columns_of(parse_feature("x", "sum(amount) filter (where gender = 'F')")))
     ['amount', 'gender']
     """
-    named = {n.name for n in walk(feature.where) if isinstance(n, Name)} if feature.where else set()
-    return named | ({feature.column} if feature.column else set())
+    return columns_in(feature.where) | ({feature.column} if feature.column else set())
+
+
+def columns_in(where: Expr | None) -> set[str]:
+    """The mapped columns that a filter reads."""
+    return {n.name for n in walk(where) if isinstance(n, Name)} if where else set()

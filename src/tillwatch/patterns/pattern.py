@@ -45,7 +45,8 @@ class Pattern:
     """A pattern as its file says it, thresholds already set.
 
     `per` are the key columns it is judged for; `when` is the text of the condition and `tree` what it means;
-    `spot` is where the text of the condition begins, for errors.
+    `spot` is where the text of the condition begins, for errors. It sees only the rows that pass `where`, all when
+    that is None.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Pattern:
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(""))
+    where: Expr | None = None
 
     def error(self, problem: ExpressionError) -> PatternError:
         """The problem with the place where it is."""

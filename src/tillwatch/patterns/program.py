@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tillwatch.errors import PatternError
+from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.expression import (
     Absolute,
     And,
@@ -31,12 +32,12 @@ from tillwatch.patterns.expression import (
     Truth,
     walk,
 )
-from tillwatch.patterns.features import TEXT_COLUMNS, Feature
+from tillwatch.patterns.features import Feature, columns_in, columns_of
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.shown import show
 
 Grain = tuple[str, ...]
-"""Key columns, in the order of TEXT_COLUMNS; the empty grain is the whole stream."""
+"""Key columns, in the order of the program's; the empty grain is the whole stream."""
 
 ValueKind = Literal["int", "decimal", "float", "bool"]
 Op = Literal["count", "sum", "min", "max", "distinct"]
@@ -72,8 +73,11 @@ class TableSpec:
 
         >>> TableSpec(("customer", "merchant"), ()).name
         'customer_merchant'
+        >>> TableSpec(("customer", "device"), ()).name  # columns of one's own may have any name, such as `meta`
+        'by_customer_device'
         """
-        return "_".join(self.grain) or "stream"
+        own = set(self.grain) - {*STANDARD_KEYS, "amount"}
+        return "_".join(["by", *self.grain] if own else self.grain) or "stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,60 +107,82 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A pattern with every name resolved. `uses` maps a name as written to the feature meant."""
+    """A pattern with every name resolved. `uses` maps a name as written to the feature meant.
+
+    `present` is the counter of the pattern's table that says by being above zero that the pattern has the key.
+    """
 
     pattern: Pattern
     per: Grain
     tree: Expr
     uses: Mapping[str, Use]
     partition: Grain
+    present: str = "transactions"
+
+    def over(self, node: PercentRank | PercentileCont) -> Grain:
+        """The keys that a rank is among, in the order of grains: they are some of the pattern's."""
+        return tuple(key for key in self.per if key in node.over)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything the engine needs to know. `digits` are the fraction digits of scaled amounts."""
+    """Everything the engine needs to know. `digits` are the fraction digits of scaled amounts.
+
+    `keys` are the text columns that are mapped, in the order that they have in every grain.
+    """
 
     plans: tuple[Plan, ...]
     tables: tuple[TableSpec, ...]
     features: Mapping[str, Feature]
     lookups: Mapping[str, LookupSpec]
     digits: int
+    keys: Grain = STANDARD_KEYS
 
     @property
     def columns(self) -> set[str]:
         """The mapped columns that must be in the rows."""
-        needed = {"customer", "merchant", "amount"}
+        needed = {"amount"}
         for table in self.tables:
             needed.update(table.grain)
             for acc in table.accumulators:
-                needed.update({acc.column} if acc.column else set())
-                needed.update(n.name for n in walk(acc.where) if isinstance(n, Name)) if acc.where else None
+                needed.update({acc.column} if acc.column else set(), columns_in(acc.where))
         return needed
 
 
-def grain_of(keys: Sequence[str]) -> Grain:
+def grain_of(keys: Collection[str], order: Sequence[str] = STANDARD_KEYS) -> Grain:
     """Keys in the one order that grains have.
 
     >>> grain_of(["merchant", "customer"])
     ('customer', 'merchant')
     """
-    return tuple(c for c in TEXT_COLUMNS if c in keys)
+    return tuple(c for c in order if c in keys)
 
 
 def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
     """The keys by which the state of a pattern can be split: those common to every grain it reads."""
     grains = [per, *(u.grain for u in uses.values())]
-    grains += [grain_of(n.over) for n in walk(tree) if isinstance(n, PercentRank | PercentileCont)]
+    grains += [n.over for n in walk(tree) if isinstance(n, PercentRank | PercentileCont)]
     return tuple(key for key in per if all(key in g for g in grains))
 
 
 class Compiler:
-    """Resolves patterns one by one and collects the tables they need."""
+    """Resolves patterns one by one and collects the tables they need.
 
-    def __init__(self, features: Mapping[str, Feature], lookups: Mapping[str, LookupSpec], digits: int) -> None:
+    `keys` are the text columns that are mapped, in the order that they have in every grain.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Feature],
+        lookups: Mapping[str, LookupSpec],
+        digits: int,
+        keys: Sequence[str] = STANDARD_KEYS,
+    ) -> None:
         self.features = features
         self.lookups = lookups
         self.digits = digits
+        self.keys = tuple(keys)
+        self._own = [key for key in keys if key not in STANDARD_KEYS]
         self.tables: dict[Grain, dict[str, Accumulator]] = {}
         self.joined: dict[Grain, list[str]] = {}
 
@@ -168,15 +194,15 @@ class Compiler:
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
-        return Program(plans, tables, dict(self.features), dict(self.lookups), self.digits)
+        return Program(plans, tables, dict(self.features), dict(self.lookups), self.digits, self.keys)
 
     def _check_columns(self) -> None:
-        """A lookup is a column beside the counters of its table; SQL does not tell names apart by case."""
-        for grain, names in self.joined.items():
-            taken = {name.lower() for name in self.tables[grain]}
-            for name in names:
+        """Keys and lookups are columns beside the counters of their table; SQL does not tell names apart by case."""
+        for grain, counters in self.tables.items():
+            taken = {name.lower() for name in counters}
+            for what, name in [("lookup", n) for n in self.joined.get(grain, ())] + [("column", k) for k in grain]:
                 if name.lower() in taken:
-                    raise PatternError(f"the lookup '{name}' has the name of a counter of the state: rename it")
+                    raise PatternError(f"the {what} '{name}' has the name of a counter of the state: rename it")
 
     def _plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
         plans, problems = [], []
@@ -190,18 +216,22 @@ class Compiler:
         return plans
 
     def _plan(self, pattern: Pattern) -> Plan:
-        per = grain_of(pattern.per)
-        features = {**self.features, **pattern.features}
+        features = {n: narrowed(f, pattern.where) for n, f in {**self.features, **pattern.features}.items()}
         try:
-            if clash := sorted(set(pattern.features) & set(self.lookups)):
-                raise ExpressionError(f"its feature '{clash[0]}' has the name of a lookup: rename one of them")
+            self._check_mapped("the pattern", {*pattern.per, *columns_in(pattern.where)})
+            per = grain_of(pattern.per, self.keys)
+            if clash := sorted(set(pattern.features) & {*self.lookups, *self._own}):
+                raise ExpressionError(
+                    f"its feature '{clash[0]}' has the name of a lookup or column: rename one of them"
+                )
             uses = self._resolve(pattern, per, features)
             if _kind(pattern.tree, uses) != "bool":
                 raise ExpressionError(f"'when' must be a condition, found the value '{show(pattern.tree)}'")
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)
-        return Plan(pattern, per, pattern.tree, uses, partition_key(per, uses, pattern.tree))
+        present = self._accumulator(per, "count", None, pattern.where)
+        return Plan(pattern, per, pattern.tree, uses, partition_key(per, uses, pattern.tree), present)
 
     def _resolve(self, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> dict[str, Use]:
         uses: dict[str, Use] = {}
@@ -216,7 +246,7 @@ class Compiler:
     def _use(self, name: Name, per: Grain, features: Mapping[str, Feature]) -> Use:
         if name.name in self.lookups:
             return self._lookup_use(name, per)
-        grain = per if name.qualifier is None else grain_of((name.qualifier,))
+        grain = per if name.qualifier is None else (name.qualifier,)
         if name.qualifier is not None and name.qualifier not in per:
             raise ExpressionError(
                 f"'{name}': '{name.qualifier}' is not a key of this pattern (per: {', '.join(per)})",
@@ -225,6 +255,7 @@ class Compiler:
         feature = features.get(name.name)
         if feature is None:
             raise ExpressionError(self._unknown(name, features), name.start)
+        self._check_mapped(f"'{name}'", columns_of(feature), name.start)
         parts = self._parts(grain, feature)
         return Use(str(name), grain, _feature_kind(feature), parts, average=feature.kind == "avg")
 
@@ -244,6 +275,14 @@ class Compiler:
             self.joined[spec.grain].append(spec.name)
         return Use(str(name), spec.grain, spec.kind, (), spec.name)
 
+    def _check_mapped(self, what: str, columns: Collection[str], start: int | None = None) -> None:
+        if missing := sorted(set(columns) - {*self.keys, "amount"}):
+            raise ExpressionError(
+                f"{what} needs the column {missing[0]}, which is not mapped: say under columns.{missing[0]} of the "
+                "configuration which column of the source holds it",
+                start,
+            )
+
     def _unknown(self, name: Name, features: Mapping[str, Feature]) -> str:
         known = sorted({*features, *self.lookups})
         close = difflib.get_close_matches(name.name, known, n=1)
@@ -253,7 +292,7 @@ class Compiler:
     def _check_over(self, node: PercentRank | PercentileCont, per: Grain, x: Use) -> None:
         what = "percent_rank" if isinstance(node, PercentRank) else "percentile_cont"
         unknown = [k for k in node.over if k not in per]
-        if unknown or len(grain_of(node.over)) >= len(per):
+        if unknown or len(set(node.over)) >= len(per):
             raise ExpressionError(
                 f"{what} … over {', '.join(node.over) or '()'}: rank among fewer keys than the pattern has "
                 f"(per: {', '.join(per)})",
@@ -261,7 +300,7 @@ class Compiler:
             )
         if x.grain != per:
             raise ExpressionError(f"{what} ranks a value per {', '.join(per)}; '{x.label}' is not", node.start)
-        self._table(grain_of(node.over))
+        self._table(grain_of(node.over, self.keys))
 
     def _table(self, grain: Grain) -> dict[str, Accumulator]:
         count = Accumulator("transactions", "count")
@@ -274,7 +313,7 @@ class Compiler:
             return (value, self._accumulator(grain, "count", None, feature.where))
         if feature.kind == "distinct":
             assert feature.column is not None
-            child = grain_of((*grain, feature.column))
+            child = grain_of((*grain, feature.column), self.keys)
             counter = self._accumulator(child, "count", None, feature.where)
             return (self._accumulator(grain, "distinct", feature.column, feature.where, child, counter),)
         return (self._accumulator(grain, feature.kind, feature.column, feature.where),)
@@ -295,6 +334,14 @@ class Compiler:
         name = _free_name(_accumulator_name(op, column, where), table)
         table[name] = Accumulator(name, op, column, plain_filter(where), child, counter)
         return name
+
+
+def narrowed(feature: Feature, where: Expr | None) -> Feature:
+    """The feature over those rows only that pass `where` too."""
+    if where is None:
+        return feature
+    same = feature.where is None or plain_filter(feature.where) == plain_filter(where)
+    return replace(feature, where=where if same or feature.where is None else And(where, feature.where))
 
 
 def plain_filter(where: Expr | None) -> Expr | None:

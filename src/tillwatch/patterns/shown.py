@@ -6,6 +6,8 @@ from tillwatch.patterns.expression import (
     Absolute,
     And,
     Arithmetic,
+    Call,
+    Case,
     Coalesce,
     Compare,
     Expr,
@@ -55,6 +57,13 @@ def show(tree: Expr) -> str:
             return f"coalesce({show(tree.x)}, {show(tree.otherwise)})"
         case Absolute():
             return f"abs({show(tree.x)})"
+        case Call(name="concat"):
+            return " || ".join(_wrap(a) for a in tree.arguments)
+        case Call():
+            return f"{tree.name}({', '.join(map(show, tree.arguments))})"
+        case Case():
+            whens = "".join(f" when {show(a)} then {show(b)}" for a, b in tree.branches)
+            return f"case{whens}{f' else {show(tree.otherwise)}' if tree.otherwise else ''} end"
 
 
 def _wrap(tree: Expr) -> str:

@@ -17,7 +17,7 @@ def page(title: str, about: str, total: Quality, days: Mapping[str, Quality]) ->
         title=escape(title),
         about=escape(about),
         facts="\n".join(_facts(total)),
-        days=_section("By day", ("day", "chunks", "rows in", "counted", "quarantined"), _days(days)),
+        days=_section("By day", ("day", "chunks", "rows in", "counted", "quarantined", "filtered out"), _days(days)),
         reasons=_section("Quarantined by reason", ("reason", "rows", "share"), _reasons(total)),
         columns=_section("Empty values by column", ("column", "rows", "empty", "share"), _columns(total)),
     )
@@ -45,13 +45,15 @@ def _facts(total: Quality) -> Iterator[str]:
         "quarantined": f"{total.set_aside:,} ({share(total.set_aside, total.rows)})",
         "first and last time": times,
     }
+    if total.filtered:
+        facts["filtered out"] = f"{total.filtered:,} ({share(total.filtered, total.rows)})"
     for name, value in facts.items():
         yield f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>"
 
 
 def _days(days: Mapping[str, Quality]) -> Iterator[tuple[str, ...]]:
     for day, q in days.items():
-        yield (day, f"{q.chunks:,}", f"{q.rows:,}", f"{q.counted:,}", f"{q.set_aside:,}")
+        yield (day, f"{q.chunks:,}", f"{q.rows:,}", f"{q.counted:,}", f"{q.set_aside:,}", f"{q.filtered:,}")
 
 
 def _reasons(total: Quality) -> Iterator[tuple[str, ...]]:

@@ -21,7 +21,7 @@ _NUMBER = pl.Decimal(38, 9)
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What some chunks hold: rows in, rows counted, rows quarantined by reason code.
+    """What some chunks hold: rows in, rows counted, rows quarantined by reason code, rows filtered out.
 
     `first_time` and `last_time` are of the column `time`, as written; numbers go by value and come before texts, which
     go by code point. `columns` has for each source column the rows in which it was there, and those in which it was
@@ -35,6 +35,7 @@ class Quality:
     first_time: str | None = None
     last_time: str | None = None
     columns: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    filtered: int = 0
 
     @property
     def set_aside(self) -> int:
@@ -48,6 +49,7 @@ class Quality:
             "rows": self.rows,
             "counted": self.counted,
             "quarantined": dict(self.quarantined),
+            "filtered": self.filtered,
             "first_time": self.first_time,
             "last_time": self.last_time,
             "columns": {
@@ -70,6 +72,7 @@ def measure(chunk: Chunk, decoded: Decoded, time: str | None) -> Quality:
         first,
         last,
         {name: (whole.height, empty) for name, empty in _empty(whole).items()},
+        decoded.filtered,
     )
 
 
@@ -81,20 +84,21 @@ def total(parts: Iterable[Quality]) -> Quality:
     >>> (both.chunks, both.rows, both.counted, both.first_time, both.last_time)
     (2, 10, 9, '2', '10')
     """
-    chunks = rows = counted = 0
+    chunks = rows = counted = filtered = 0
     reasons: Counter[str] = Counter()
     there: Counter[str] = Counter()
     empty: Counter[str] = Counter()
     times: list[str] = []
     for part in parts:
         chunks, rows, counted = chunks + part.chunks, rows + part.rows, counted + part.counted
+        filtered += part.filtered
         reasons.update(part.quarantined)
         there.update({name: n for name, (n, _) in part.columns.items()})
         empty.update({name: n for name, (_, n) in part.columns.items()})
         times = _outer([*times, *(t for t in (part.first_time, part.last_time) if t is not None)])
     columns = {name: (there[name], empty[name]) for name in sorted(there)}
     first, last = (times[0], times[-1]) if times else (None, None)
-    return Quality(chunks, rows, counted, dict(sorted(reasons.items())), first, last, columns)
+    return Quality(chunks, rows, counted, dict(sorted(reasons.items())), first, last, columns, filtered)
 
 
 def qualities(

@@ -16,10 +16,10 @@ from tillwatch.spark.source import account_of
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A batch: what became of each chunk (info, rows counted, rows quarantined by reason), what was found, where
-    each shard that it touched stands now."""
+    """A batch: what became of each chunk (info, rows counted, quarantined by reason, filtered out), what was found,
+    where each shard that it touched stands now."""
 
-    chunks: tuple[tuple[ChunkInfo, int, Mapping[str, int]], ...]
+    chunks: tuple[tuple[ChunkInfo, int, Mapping[str, int], int], ...]
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
     versions: Mapping[int, Version]

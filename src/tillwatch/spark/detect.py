@@ -64,6 +64,7 @@ class Places:
             setup.program.digits,
             setup.negative,
             setup.optional,
+            setup.where,
             groups,
             start,
             fence,
@@ -178,7 +179,7 @@ class SparkDetect:
         """Commits a batch, or, when its chunks were committed before, sees that they give the same again."""
         before = self._manifest
         first, last = told.chunks[0][0].number, told.chunks[-1][0].number
-        if [info.number for info, _, _ in told.chunks] != list(range(before.chunk, last + 1)):
+        if [info.number for info, *_ in told.chunks] != list(range(before.chunk, last + 1)):
             raise StateConflict(
                 f"Spark gave chunks {first} to {last}, expected them from {before.chunk} on without a gap"
             )
@@ -193,7 +194,7 @@ class SparkDetect:
 
     def _commit(self, told: Told, after: Manifest) -> None:
         now = self._clock.now()
-        results = tuple(ChunkResult(info, counted, reasons, now) for info, counted, reasons in told.chunks)
+        results = tuple(ChunkResult(info, counted, reasons, now, out) for info, counted, reasons, out in told.chunks)
         commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)})
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._manifest, self._cursor = after, commit.last + 1
@@ -203,7 +204,7 @@ class SparkDetect:
 
     def _check_again(self, told: Told, first: int, last: int) -> None:
         noted = self._retry(lambda: self._state.digests(first, last))
-        changed = next((i.number for i, _, _ in told.chunks if noted.get(i.number, i.digest) != i.digest), None)
+        changed = next((i.number for i, *_ in told.chunks if noted.get(i.number, i.digest) != i.digest), None)
         stored = self._retry(lambda: list(self._state.detections()))
         expected = [s.detection.identity for s in stored if first <= s.detection.chunk <= last]
         found = [d.identity for d in told.detections]

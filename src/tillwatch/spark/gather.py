@@ -32,10 +32,10 @@ def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[
 def _added_up(frame: pl.DataFrame, group: Group) -> pl.DataFrame:
     by = [*group.columns, *(["amount"] if group.by_amount else [])]
     if not by:
-        frame, by = frame.with_columns(whole=pl.lit(0)), ["whole"]
+        frame, by = frame.with_columns(_whole=pl.lit(0)), ["_whole"]
     amount = pl.col("amount")
-    bounds = [amount.min().alias("least"), amount.max().alias("greatest")] if group.bounds else []
-    return frame.group_by(by).agg(pl.len().cast(pl.Int64).alias("times"), amount.sum().alias("total"), *bounds)
+    bounds = [amount.min().alias("_least"), amount.max().alias("_greatest")] if group.bounds else []
+    return frame.group_by(by).agg(pl.len().cast(pl.Int64).alias("_times"), amount.sum().alias("_total"), *bounds)
 
 
 def _divided(
@@ -46,8 +46,8 @@ def _divided(
         return
     keys = added.select(group.key).unique()
     texts = zip(*(dictionaries[k].texts(keys[k].to_numpy()) for k in group.key), strict=True)
-    shards = keys.with_columns(pl.Series("shard", [group.shard_of(key) for key in texts]))
-    for (shard,), part in added.join(shards, on=list(group.key)).partition_by("shard", as_dict=True).items():
+    shards = keys.with_columns(pl.Series("_shard", [group.shard_of(key) for key in texts]))
+    for (shard,), part in added.join(shards, on=list(group.key)).partition_by("_shard", as_dict=True).items():
         yield int(shard), part
 
 
@@ -57,7 +57,7 @@ def _packed(part: pl.DataFrame, dictionaries: Mapping[str, Dictionary], group: G
         codes, places = np.unique(part[column].to_numpy(), return_inverse=True)
         arrays[f"{column}.texts"] = pack_texts(dictionaries[column].texts(codes))
         arrays[column] = places.astype(np.int32)
-    for name in ("times", "total", *(("least", "greatest") if group.bounds else ())):
+    for name in ("_times", "_total", *(("_least", "_greatest") if group.bounds else ())):
         arrays[name] = part[name].to_numpy()
     return pack(arrays)
 
@@ -69,4 +69,4 @@ def scattered(data: bytes, dictionaries: Mapping[str, Dictionary], group: Group)
     for column in group.columns:
         known = np.array(dictionaries[column].codes(unpack_texts(arrays[f"{column}.texts"])), np.int64)
         codes[column] = known[arrays[column]]
-    return Rows(codes, arrays["total"], arrays["times"], arrays.get("least"), arrays.get("greatest"))
+    return Rows(codes, arrays["_total"], arrays["_times"], arrays.get("_least"), arrays.get("_greatest"))

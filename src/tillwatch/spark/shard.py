@@ -69,7 +69,7 @@ class Shard:
                 arrays[f"{name}.{key}"] = _places(arrays[f"codes.{key}"], table.keys[key][at])
             for column, values in table.columns.items():
                 arrays[f"{name}.{column}"] = values[at]
-            arrays[f"{name}.touched"] = self.touched[grain][at]
+            arrays[f"{name}._touched"] = self.touched[grain][at]
         arrays["marks"] = pack_texts([json.dumps(m) for m in self._marked(marked)])
         return pack({name: a for name, a in arrays.items() if not name.startswith("codes.")})
 
@@ -109,7 +109,7 @@ class Shard:
     def _load_table(self, grain: Grain, codes: Mapping[str, Ints], arrays: Mapping[str, NDArray[Any]]) -> None:
         table = self.fold.tables[grain]
         name = table.spec.name
-        touched = arrays[f"{name}.touched"]
+        touched = arrays[f"{name}._touched"]
         if not len(touched):
             return
         keys = {k: codes[k][arrays[f"{name}.{k}"]] for k in grain}

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from tillwatch.engine.lookup import LookupData
-from tillwatch.patterns.expression import Expr, Name, PercentileCont, PercentRank, walk
-from tillwatch.patterns.features import TEXT_COLUMNS
-from tillwatch.patterns.program import Accumulator, Grain, Plan, Program, grain_of
+from tillwatch.patterns.expression import PercentileCont, PercentRank, walk
+from tillwatch.patterns.features import columns_in
+from tillwatch.patterns.program import Accumulator, Grain, Plan, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,14 @@ def _group(program: Program, key: Grain, numbers: Sequence[int], first: int, cou
     grains = _closure(program, plans)
     tables = tuple(t for t in program.tables if t.grain in grains)
     accumulators = [a for t in tables for a in t.accumulators]
-    filtered = {c for a in accumulators for c in _columns(a.where)}
+    filtered = {c for a in accumulators for c in columns_in(a.where)}
     used = {*filtered, *(c for t in tables for c in t.grain)}
     by_amount = "amount" in filtered
     return Group(
         key,
         tuple(numbers),
         replace(program, plans=plans, tables=tables),
-        tuple(c for c in TEXT_COLUMNS if c in used),
+        tuple(c for c in program.keys if c in used),
         by_amount,
         by_amount or any(a.op in ("min", "max") for a in accumulators),
         first,
@@ -102,18 +102,14 @@ def _closure(program: Program, plans: Iterable[Plan]) -> set[Grain]:
 
 
 def _read_by(plan: Plan) -> list[Grain]:
-    over = [grain_of(n.over) for n in walk(plan.tree) if isinstance(n, PercentRank | PercentileCont)]
+    over = [plan.over(n) for n in walk(plan.tree) if isinstance(n, PercentRank | PercentileCont)]
     return [plan.per, *(use.grain for use in plan.uses.values()), *over]
-
-
-def _columns(where: Expr | None) -> set[str]:
-    return {n.name for n in walk(where) if isinstance(n, Name)} if where else set()
 
 
 def lookup_parts(group: Group, data: LookupData) -> dict[int, pl.DataFrame]:
     """The rows of a lookup by the shard of the group that needs them."""
     if not group.key:
         return {group.first: data.frame}
-    shards = pl.Series("shard", [group.shard_of(key) for key in data.frame.select(group.key).rows()], pl.Int64)
-    parts = data.frame.with_columns(shards).partition_by("shard", as_dict=True, include_key=False)
+    shards = pl.Series("_shard", [group.shard_of(key) for key in data.frame.select(group.key).rows()], pl.Int64)
+    parts = data.frame.with_columns(shards).partition_by("_shard", as_dict=True, include_key=False)
     return {number: parts.get((number,), data.frame.clear()) for number in group.shards}

@@ -23,6 +23,8 @@ from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.errors import TillwatchError
 from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
+from tillwatch.patterns.derived import Derived
+from tillwatch.patterns.expression import Expr
 from tillwatch.retry import Retry
 from tillwatch.spark.gather import gather
 from tillwatch.spark.shards import Group
@@ -43,10 +45,11 @@ class ReadPlan:
     format: Format
     layout: LayoutName
     quarantine: str
-    columns: Mapping[str, str]
+    columns: Mapping[str, str | Derived]
     digits: int
     negative: bool
     optional: frozenset[str]
+    where: Expr | None
     groups: tuple[Group, ...]
     start: int
     fence: int
@@ -136,13 +139,12 @@ class _Reading:
         self._plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional)
+        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.where)
         self._retry: Retry = patience()
 
     def read(self, number: int) -> list[Record]:
         """What a chunk brings to each shard, and what became of its rows; rejected ones are quarantined before."""
-        columns = list(self._plan.columns.values())
-        chunk = self._retry(lambda: self._landing.read(number, columns))
+        chunk = self._retry(lambda: self._landing.read(number, self._decoder.sources))
         (decoded,) = self._decoder.decode([chunk.frame])
         self._set_aside(chunk, decoded)
         parts = gather(decoded.rows, self._decoder.dictionaries, self._plan.groups) if len(decoded.rows) else ()
@@ -156,13 +158,14 @@ class _Reading:
 
 
 def _account(chunk: Chunk, decoded: Decoded) -> bytes:
-    counts = {"counted": len(decoded.rows), "quarantined": quarantine.by_code(decoded.rejects)}
+    reasons = quarantine.by_code(decoded.rejects)
+    counts = {"counted": len(decoded.rows), "quarantined": reasons, "filtered": decoded.filtered}
     return json.dumps({"info": asdict(chunk.info), **counts}).encode()
 
 
-def account_of(data: bytes) -> tuple[ChunkInfo, int, dict[str, int]]:
-    """A chunk's metadata, its rows counted, and those quarantined by reason code, as a reading task told them."""
+def account_of(data: bytes) -> tuple[ChunkInfo, int, dict[str, int], int]:
+    """A chunk's metadata, its rows counted, quarantined by reason code, filtered out, as a reading task told them."""
     told: dict[str, Any] = json.loads(data)
     info = told["info"]
     info["file"], info["position"] = SourceFile(**info["file"]), Position(**info["position"])
-    return ChunkInfo(**info), told["counted"], told["quarantined"]
+    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"]

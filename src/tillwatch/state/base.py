@@ -42,12 +42,13 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """What became of a chunk: rows counted, rows quarantined by reason code, when (ISO 8601)."""
+    """What became of a chunk: rows counted, quarantined by reason code, filtered out, and when (ISO 8601)."""
 
     info: ChunkInfo
     counted: int
     quarantined: Mapping[str, int]
     at: str
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class TableRows:
 
 @dataclass(frozen=True, slots=True)
 class ChunkRecord:
-    """A chunk in the ledger; `counted` and `quarantined` are None until it is processed."""
+    """A chunk in the ledger; `counted`, `quarantined` and `filtered` are None until it is processed."""
 
     number: int
     file: int
@@ -115,17 +116,19 @@ class ChunkRecord:
     digest: str
     counted: int | None
     quarantined: int | None
+    filtered: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts over the ledger: chunks and rows landed, chunks processed, rows counted and quarantined."""
+    """Counts over the ledger: chunks and rows landed, chunks processed, rows counted, quarantined, filtered out."""
 
     chunks: int
     rows: int
     processed: int
     counted: int
     quarantined: int
+    filtered: int
 
 
 class Ledger(Protocol):

@@ -24,7 +24,7 @@ _VALUES = {
     "files": ("name", "size", "modified", "id", "revision", "status", "rows", "digest", "problem"),
     "chunks": (
         *("file", "first_row", "rows", "digest"),
-        *("counted", "quarantined", "processed_at", "bytes", "landed_at"),
+        *("counted", "quarantined", "filtered", "processed_at", "bytes", "landed_at"),
     ),
     "quarantine": ("rows",),
     "detections": ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence"),

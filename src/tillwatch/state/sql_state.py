@@ -147,7 +147,7 @@ class SqlState(ABC):
         for result in commit.results:
             info, wrong = result.info, sum(result.quarantined.values())
             place = (info.number, info.file.number, info.first_row, info.rows, info.digest)
-            rows.append((*place, result.counted, wrong, result.at))
+            rows.append((*place, result.counted, wrong, result.filtered, result.at))
             reasons += [(info.number, reason, count) for reason, count in sorted(result.quarantined.items())]
         self._run_each("put_processed", rows)
         self._run_each("put_quarantine", reasons)

@@ -9,7 +9,7 @@ from itertools import combinations
 from hypothesis import strategies as st
 
 from tillwatch.patterns.program import LookupSpec
-from tillwatch.testing.folding import Row
+from tillwatch.testing.folding import KEYS, Row
 from tillwatch.testing.terms import (
     UNIT,
     Aggregate,
@@ -25,17 +25,18 @@ from tillwatch.testing.terms import (
     rank,
 )
 
-KEYS = ("customer", "merchant", "category", "gender")
 LOOKUPS = {
     "importance": LookupSpec("importance", ("customer", "merchant"), "float"),
     "risk": LookupSpec("risk", ("customer",), "decimal"),
     "visits": LookupSpec("visits", ("customer", "merchant"), "int"),
+    "trust": LookupSpec("trust", ("merchant", "device"), "int"),
 }
 VALUES = {
     "customer": [f"C{i}" for i in range(7)],
     "merchant": ["M0", "M0", "M1", "M2"],
     "category": ["a", "b", "o'c"],
     "gender": ["F", "M", "U"],
+    "device": ["d1", "d2", "d2"],
 }
 AMOUNTS = ["-7.5", "-1", "0", "0.5", "1.25", "2", "2.0001", "7.75", "10", "12.5", "20"]
 NUMBERS = ["0", "1", "2", "3", "5", "8", "0.5", "1.25", "2.0001", "7.75", "2.00005", "20", "-1", "-7.5"]
@@ -291,16 +292,18 @@ class Grammar:
 
 @st.composite
 def drawn_patterns(draw: st.DrawFn) -> Drawn:
-    """A pattern of one, two or three keys."""
-    per = draw(st.sampled_from([k for n in (1, 2, 2, 2, 3) for k in combinations(KEYS, n)]))
+    """A pattern of one to four keys; every third sees only some of the rows."""
+    per = draw(st.sampled_from([k for n in (1, 2, 2, 2, 3, 4) for k in combinations(KEYS, n)]))
     own = {f"f{i}": feature for i, feature in enumerate(draw(st.lists(own_features(), max_size=3)))}
     grammar = Grammar(draw, per, {**BUILT_IN, **own})
     when = grammar.when()
-    return Drawn(per, grammar.features, grammar.thresholds, when)
+    where = draw(st.one_of(st.none(), st.none(), filters()))
+    return Drawn(per, grammar.features, grammar.thresholds, when, where)
 
 
 _rows = st.tuples(*(st.sampled_from(VALUES[k]) for k in KEYS), st.sampled_from(AMOUNTS))
 _pairs = st.tuples(st.sampled_from(VALUES["customer"]), st.sampled_from(VALUES["merchant"]))
+_places = st.tuples(st.sampled_from(VALUES["merchant"]), st.sampled_from(VALUES["device"]))
 drawn_lookups = st.fixed_dictionaries(
     {
         LOOKUPS["importance"]: st.dictionaries(_pairs, st.sampled_from([0.5, 1.0, 2.5, 7 / 3]), max_size=15),
@@ -308,6 +311,7 @@ drawn_lookups = st.fixed_dictionaries(
             _pairs.map(lambda p: p[:1]), st.sampled_from([-15000, 0, 5000, 20001]), max_size=6
         ),
         LOOKUPS["visits"]: st.dictionaries(_pairs, st.integers(0, 3), max_size=15),
+        LOOKUPS["trust"]: st.dictionaries(_places, st.integers(0, 3), max_size=6),
     }
 )
 

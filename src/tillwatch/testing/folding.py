@@ -16,16 +16,20 @@ import polars as pl
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.engine.lookup import LookupData
+from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.features import parse_filter
 from tillwatch.patterns.program import Compiler, LookupSpec
 
 Key = tuple[str, ...]
-"""Values of a pattern's `per`, in the order of TEXT_COLUMNS."""
+"""Values of a pattern's `per`, in the order of KEYS."""
 
-Row = tuple[str, str, str, str, str]
-"""Customer, merchant, category, gender, amount."""
+Row = tuple[str, ...]
+"""Customer, merchant, category, gender, amount; or, with the device before the amount, ALL_COLUMNS."""
 
-COLUMNS = ("customer", "merchant", "category", "gender", "amount")
+KEYS = (*STANDARD_KEYS, "device")
+COLUMNS = (*STANDARD_KEYS, "amount")
+ALL_COLUMNS = (*KEYS, "amount")
 DIGITS = 4
 
 Lookups = Mapping[LookupSpec, Mapping[Key, float]]
@@ -38,21 +42,27 @@ def pattern_text(
     features: Mapping[str, str] | None = None,
     thresholds: Mapping[str, str] | None = None,
     id: str = "P",
+    where: str | None = None,
 ) -> str:
     """The file of a pattern."""
     said = {"id": id, "action": "A", "per": list(per), "features": dict(features or {}), "when": when}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
+    said |= {"where": where} if where else {}
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
     return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])
 
 
-def fold_of(patterns: Sequence[str], lookups: Lookups | None = None) -> Fold:
-    """An engine with these patterns, given as the text of their files. Negative amounts are valid."""
+def fold_of(patterns: Sequence[str], lookups: Lookups | None = None, where: str | None = None) -> Fold:
+    """An engine with these patterns, given as the text of their files, for rows that pass `where`.
+
+    Negative amounts are valid; there is a column of one's own, `device`, which rows may lack.
+    """
     specs = {spec.name: spec for spec in lookups or {}}
-    read = [read_pattern(text, f"pattern-{number}.yaml") for number, text in enumerate(patterns)]
-    program = Compiler(built_in_features(), specs, DIGITS).program(read)
+    read = [read_pattern(text, f"pattern-{number}.yaml", None, KEYS) for number, text in enumerate(patterns)]
+    program = Compiler(built_in_features(), specs, DIGITS, KEYS).program(read)
     data = [lookup_data(spec, values) for spec, values in (lookups or {}).items()]
-    return Fold(program, Decoder({c: c for c in COLUMNS}, DIGITS, negative=True), data)
+    kept = parse_filter(where, KEYS) if where else None
+    return Fold(program, Decoder({c: c for c in ALL_COLUMNS}, DIGITS, True, frozenset(["device"]), kept), data)
 
 
 def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
@@ -63,10 +73,15 @@ def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
     return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), "")
 
 
+def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """Rows as they would have been landed."""
+    columns = ALL_COLUMNS if rows and len(rows[0]) == len(ALL_COLUMNS) else COLUMNS
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
-    (decoded,) = fold.decoder.decode([frame])
+    (decoded,) = fold.decoder.decode([frame_of(rows)])
     assert not decoded.rejects, decoded.rejects
     return fold.step(number, decoded.rows)
 

@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from tillwatch.testing.conditions import KEYS, LOOKUPS
-from tillwatch.testing.folding import Key, Lookups, Row, lookup_data
+from tillwatch.testing.conditions import LOOKUPS
+from tillwatch.testing.folding import KEYS, Key, Lookups, Row, lookup_data
 from tillwatch.testing.terms import UNIT, Drawn, Kind, Rank, Term, rank
 
 # The interpolated quantile of sorted values, num/den being the share.
@@ -38,15 +38,16 @@ class Held:
 
 
 class Prefixes:
-    """A stream of chunks and its lookups, open to questions."""
+    """A stream of chunks and its lookups, open to questions. Only rows that pass `where` (SQL) are in it."""
 
-    def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups) -> None:
+    def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups, where: str = "true") -> None:
         self._chunks = len(chunks)
         self._db = duckdb.connect(config={"threads": 1})
         self._db.execute(_CONT)
         flat = [(n, *row[:-1], int(Decimal(row[-1]) * UNIT)) for n, chunk in enumerate(chunks) for row in chunk]
         schema = {"chunk": pl.Int64, **dict.fromkeys(KEYS, pl.String), "units": pl.Int64}
-        self._db.register("rows", pl.DataFrame(flat, schema=schema, orient="row"))
+        self._db.register("came", pl.DataFrame(flat, schema=schema, orient="row"))
+        self._db.execute(f"CREATE TABLE rows AS SELECT * FROM came WHERE {where}")  # noqa: S608 - drawn by us
         for spec, values in lookups.items():
             self._db.register(f"lookup_{spec.name}", lookup_data(spec, values).frame)
 
@@ -75,7 +76,9 @@ class Prefixes:
             shown += [rank(_term(pattern, r.x), r.over, "").sql, f'count("{r.x}") OVER (PARTITION BY {groups})']
         columns = ", ".join(["upto", *pattern.per, *shown, pattern.when.sql])
         return f"""
-        WITH seen AS (SELECT n AS upto, r.* FROM range({self._chunks}) t(n) JOIN rows r ON r.chunk <= n),
+        WITH seen AS (
+            SELECT n AS upto, r.* FROM range({self._chunks}) t(n) JOIN rows r ON r.chunk <= n
+            WHERE {pattern.where[1] if pattern.where else "true"}),
         base AS ({_base(pattern)}),
         judged AS (SELECT {columns} AS holds FROM base)
         SELECT * EXCLUDE (holds) FROM judged WHERE holds

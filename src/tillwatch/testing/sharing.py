@@ -93,7 +93,7 @@ class SharingSuite:
                 running.result()
         with self.opened(place) as state:
             assert state.cursor() == Cursor(30, 31, 0)
-            assert state.totals() == Totals(30, 300, 30, 300, 0)
+            assert state.totals() == Totals(30, 300, 30, 300, 0, 0)
             assert [f.rows for f in state.files()] == [29]
 
     def test_many_make_a_new_state_at_once(self, place: Any) -> None:

@@ -35,7 +35,22 @@ class StateSuite(AgainSuite):
 
     def test_a_new_state_is_empty(self, place: Any) -> None:
         """Nothing is in it, and reading it makes nothing."""
-        empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, Totals(0, 0, 0, 0, 0), {}, [], [], {}, 0, [], []]
+        empty: list[object] = [
+            Cursor(0, 1, 0),
+            None,
+            [],
+            0,
+            [],
+            {},
+            Totals(0, 0, 0, 0, 0, 0),
+            {},
+            [],
+            [],
+            {},
+            0,
+            [],
+            [],
+        ]
         for _ in range(2):
             with self.opened(place) as state:
                 assert everything(state) == empty
@@ -81,9 +96,10 @@ class StateSuite(AgainSuite):
             assert everything(state) == seen
             assert state.cursor() == Cursor(3, 4, 0)
             assert list(state.chunks()) == [
-                ChunkRecord(n, 0, 1 + 10 * n, 10, f"{n:064x}", 10 - wrong, wrong) for n, wrong in enumerate((3, 3, 0))
+                ChunkRecord(n, 0, 1 + 10 * n, 10, f"{n:064x}", 10 - wrong, wrong, 0)
+                for n, wrong in enumerate((3, 3, 0))
             ]
-            assert state.totals() == Totals(3, 30, 3, 24, 6)
+            assert state.totals() == Totals(3, 30, 3, 24, 6, 0)
             assert state.quarantined() == {"amount_empty": 6}
             assert list(state.detections()) == [
                 StoredDetection(seq, detection(chunk, f"{chunk}.{i}"), time(chunk), True, None)
@@ -154,7 +170,7 @@ class StateSuite(AgainSuite):
                 assert [s.seq for s in state.detections()] == list(range(1, len(expected) + 1))
                 full = range(1, len(expected) - 1, 3)
                 assert [(p.first, p.last) for p in state.files_planned()] == [(n, n + 2) for n in full]
-                assert state.totals() == Totals(chunks, 10 * chunks, chunks, 10 * chunks, 0)
+                assert state.totals() == Totals(chunks, 10 * chunks, chunks, 10 * chunks, 0, 0)
 
     # seq and files
 
@@ -312,7 +328,7 @@ class StateSuite(AgainSuite):
         with self.started(place) as state:
             state.record_landed([info(0), info(1)])
             assert state.landed() == 2
-            assert state.totals() == Totals(2, 20, 0, 0, 0)
+            assert state.totals() == Totals(2, 20, 0, 0, 0, 0)
             state.record_landed([info(0, rows=99), info(1), info(2)])
             state.commit(commit(0, [0] * 4, wrong=1), 50)
             assert state.landed() == 4
@@ -320,7 +336,7 @@ class StateSuite(AgainSuite):
             state.record_landed([info(3), info(0)])
             state.record_landed([])
             assert everything(state) == before
-            assert state.totals() == Totals(4, 40, 4, 36, 4)
+            assert state.totals() == Totals(4, 40, 4, 36, 4, 0)
 
 
 def _columns(state: State) -> dict[str, list[Any]]:

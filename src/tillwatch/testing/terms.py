@@ -12,6 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+from tillwatch.testing.folding import pattern_text
+
 UNIT = 10_000
 
 Kind = Literal["int", "decimal", "float", "bool"]
@@ -50,12 +52,13 @@ class Term:
 
 @dataclass(frozen=True, repr=False)
 class Drawn:
-    """A pattern: its keys, the features it may name, its thresholds, its condition."""
+    """A pattern: its keys, the features it may name, its thresholds, its condition, its filter as text and as SQL."""
 
     per: tuple[str, ...]
     features: Mapping[str, Aggregate]
     thresholds: Mapping[str, str]
     when: Term
+    where: tuple[str, str] | None = None
 
     @property
     def own(self) -> dict[str, str]:
@@ -63,7 +66,12 @@ class Drawn:
         return {name: f.text for name, f in self.features.items() if f.text}
 
     def __repr__(self) -> str:
-        return f"per {self.per} when {self.when.text} with {self.thresholds} {self.own}"
+        return f"per {self.per} where {self.where} when {self.when.text} with {self.thresholds} {self.own}"
+
+    def file(self, id: str) -> str:
+        """The file of the pattern."""
+        where = self.where[0] if self.where else None
+        return pattern_text(self.per, self.when.text, self.own, self.thresholds, id, where)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As hypothesis shows it."""

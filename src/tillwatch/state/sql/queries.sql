@@ -25,13 +25,14 @@ ON CONFLICT (number) DO UPDATE SET
   bytes = coalesce(chunks.bytes, excluded.bytes), landed_at = coalesce(chunks.landed_at, excluded.landed_at);
 
 -- name: put_processed
-INSERT INTO chunks (number, file, first_row, rows, digest, counted, quarantined, processed_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO chunks (number, file, first_row, rows, digest, counted, quarantined, filtered, processed_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (number) DO UPDATE SET
-  counted = excluded.counted, quarantined = excluded.quarantined, processed_at = excluded.processed_at;
+  counted = excluded.counted, quarantined = excluded.quarantined, filtered = excluded.filtered,
+  processed_at = excluded.processed_at;
 
 -- name: chunks
-SELECT number, file, first_row, rows, digest, counted, quarantined FROM chunks ORDER BY number;
+SELECT number, file, first_row, rows, digest, counted, quarantined, filtered FROM chunks ORDER BY number;
 
 -- name: processed
 SELECT number, processed_at FROM chunks WHERE processed_at IS NOT NULL ORDER BY number;
@@ -85,7 +86,8 @@ SELECT pattern, count(*) FROM detections GROUP BY pattern;
 -- name: totals
 SELECT
   count(*), CAST(coalesce(sum(rows), 0) AS bigint), count(counted),
-  CAST(coalesce(sum(counted), 0) AS bigint), CAST(coalesce(sum(quarantined), 0) AS bigint)
+  CAST(coalesce(sum(counted), 0) AS bigint), CAST(coalesce(sum(quarantined), 0) AS bigint),
+  CAST(coalesce(sum(filtered), 0) AS bigint)
 FROM chunks;
 
 -- name: next_chunk
