@@ -250,14 +250,18 @@ def test_an_old_state_is_brought_up_to_date(tmp_path: Path) -> None:
     """Opened to be written to, a state of schema 1 gets the schema of a new one, and keeps what it holds."""
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     make_old(old)
-    with pytest.raises(StateError, match=f"has schema 1, of an earlier version of tillwatch, which is brought to {VERSION} by"):
+    with pytest.raises(
+        StateError, match=f"has schema 1, of an earlier version of tillwatch, which is brought to {VERSION} by"
+    ):
         open_state(str(old), readonly=True)
     for path in (old, new):
         open_state(str(path)).close()
     assert schema(old) == schema(new)
     with closing(open_state(str(old), readonly=True)) as state:
         assert (state.cursor().chunk, state.totals().rows, state.files()[0].file.id) == (1, 20, "")
-        ledger = state.contents("ledger", ("number", "status", "bytes", "landed_at", "filtered", "missing"), ("number",))
+        ledger = state.contents(
+            "ledger", ("number", "status", "bytes", "landed_at", "filtered", "missing"), ("number",)
+        )
         assert list(ledger) == [(0, "consumed", None, None, 0, 0), (1, "landed", None, None, None, None)]
 
 

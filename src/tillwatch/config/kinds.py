@@ -28,7 +28,7 @@ _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}")
-_KNOWN = ("customer", "merchant", "category", "gender", "amount", "time")
+_KNOWN = ("customer", "merchant", "category", "gender", "amount", "time")  # the last too short to be misspelt
 _TAKEN = ("id", "value")  # columns of the state, and of lookups
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
 _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
@@ -133,7 +133,7 @@ def _key_name(value: object) -> str:
     if value not in _KNOWN:
         from difflib import get_close_matches  # only columns of one's own pay for this import
 
-        if near := get_close_matches(value.lower(), _KNOWN, n=1, cutoff=0.87):
+        if near := get_close_matches(value.lower(), _KNOWN[:-1], n=1, cutoff=0.87):
             _refuse(f"expected a name that cannot be taken for '{near[0]}': did you mean that?")
     return value
 

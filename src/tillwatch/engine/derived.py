@@ -64,7 +64,8 @@ def work_out(cells: pl.DataFrame, derived: Derived, kind: Kind) -> pl.DataFrame:
     sheet = Sheet(cells)
     worked = sheet.value(derived.tree, kind)
     text = _as_text(worked) if kind == "number" else worked.value
-    return sheet.frame.select(text.fill_null("").alias("value"), worked.problem.alias("problem"))
+    named = text.fill_null("").alias("value"), worked.problem.alias("problem")
+    return sheet.frame.with_columns(named).select("value", "problem")  # a constant, too, in every row
 
 
 class Sheet:
