@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -32,11 +31,10 @@ class Query:
         self._shards = plan.groups[-1].shards.stop
         self._told: queue.Queue[Records | Exception] = queue.Queue()
         self._committed: queue.Queue[bool] = queue.Queue()
-        self._folder = tempfile.mkdtemp(prefix="tillwatch-query-")
+        self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
         spark.dataSource.register(ChunkSource)
-        stream = spark.readStream.format("tillwatch").option("plan", plan.put(Path(self._folder) / "plan")).load()
-        writer = stream.writeStream.foreachBatch(self._batch)
-        writer = writer.option("checkpointLocation", f"{self._folder}/checkpoint")
+        stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", self._checkpoint)
         writer = writer.trigger(availableNow=True) if once else writer
         self._query: StreamingQuery = writer.start()
 
@@ -80,7 +78,7 @@ class Query:
         """Stops the query, and forgets its checkpoint."""
         self._committed.put(False)
         self._query.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._checkpoint, ignore_errors=True)
 
 
 def _failed(error: Exception) -> RunError:

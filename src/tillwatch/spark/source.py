@@ -6,11 +6,11 @@ needed. An offset is the number of the next chunk to be read.
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -56,10 +56,9 @@ class ReadPlan:
     chunks: int
     tasks: int
 
-    def put(self, file: Path) -> str:
-        """Puts the plan into a file of the driver, which the source is told; as an option it could be too long."""
-        file.write_bytes(pickle.dumps(self))
-        return str(file)
+    def to_option(self) -> str:
+        """The plan as an option of the source; it holds no secret."""
+        return base64.b64encode(pickle.dumps(self)).decode()
 
     def open_landing(self) -> Landing:
         """The landing zone."""
@@ -67,7 +66,7 @@ class ReadPlan:
 
 
 class ChunkSource(DataSource):
-    """The landing zone, for `readStream.format("tillwatch")`; its one option is the file of a `ReadPlan`."""
+    """The landing zone, for `readStream.format("tillwatch")`; its one option is a `ReadPlan`."""
 
     @classmethod
     def name(cls) -> str:
@@ -77,7 +76,7 @@ class ChunkSource(DataSource):
         return COLUMNS
 
     def streamReader(self, schema: StructType) -> ChunkReader:
-        return ChunkReader(pickle.loads(Path(self.options["plan"]).read_bytes()))
+        return ChunkReader(pickle.loads(base64.b64decode(self.options["plan"])))
 
 
 class Chunks(InputPartition):
