@@ -1,0 +1,69 @@
+"""Where a lookup comes from, and what patterns see of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tillwatch.errors import ConfigError
+from tillwatch.model import STANDARD_KEYS
+from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
+
+_VALUE = re.compile(r"\s*(avg|sum|min|max|count)\s*\(\s*(\*|\"[^\"]+\"|[\w ]+?)\s*\)\s*", re.IGNORECASE)
+_KINDS: Mapping[str, ValueKind] = {"avg": "float", "count": "int"}
+
+
+@dataclass(frozen=True, slots=True)
+class LookupSource:
+    """Where a lookup comes from: the file, its key columns by logical name, and the aggregate of its value.
+
+    `uri` says where the file is if that is not `path`. Of a PostgreSQL database it has a `table`, or a `query`.
+    `keys` are the text columns, in the order of grains.
+    """
+
+    name: str
+    path: Path
+    on: Mapping[str, str]
+    function: str
+    column: str
+    uri: str | None = None
+    table: str | None = None
+    query: str | None = None
+    keys: tuple[str, ...] = STANDARD_KEYS
+
+    @property
+    def place(self) -> str:
+        """Where it comes from, to be shown."""
+        return self.uri or str(self.path)
+
+    @property
+    def said_by(self) -> str | None:
+        """Which key of the configuration says what is read of a database; None for a file."""
+        return "table" if self.table else "query" if self.query else None
+
+    @property
+    def spec(self) -> LookupSpec:
+        """What patterns see of it."""
+        return LookupSpec(self.name, grain_of(self.on, self.keys), _KINDS.get(self.function, "decimal"))
+
+
+def lookup_source(
+    name: str, path: Path, on: Mapping[str, str], value: str, keys: Sequence[str] = STANDARD_KEYS
+) -> LookupSource:
+    """Checks what the configuration says of a lookup; `keys` are the text columns that are mapped. Raises ConfigError.
+
+    >>> lookup_source("importance", Path("x.csv"), {"customer": "Source"}, "avg(Weight)").spec
+    LookupSpec(name='importance', grain=('customer',), kind='float')
+    """
+    match = _VALUE.fullmatch(value)
+    if match is None:
+        raise ConfigError(f"lookups.{name}.value: found '{value}', expected avg, sum, min, max or count of a column")
+    if match[2] == "*" and match[1].lower() != "count":
+        raise ConfigError(f"lookups.{name}.value: found '{value}'; * goes with count only, {match[1]} needs a column")
+    wrong = [key for key in on if key not in keys]
+    if wrong or not on:
+        known = ", ".join(keys)
+        raise ConfigError(f"lookups.{name}.on: found {', '.join(wrong) or 'nothing'}, expected one or more of {known}")
+    return LookupSource(name, path, dict(on), match[1].lower(), match[2].strip('"'), keys=tuple(keys))
