@@ -13,6 +13,7 @@ from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.engine.lookup import LookupData
 from tillwatch.patterns.catalogue import built_in_features, load_patterns
+from tillwatch.patterns.features import parse_filter
 from tillwatch.patterns.program import Compiler, LookupSpec, Program
 from tillwatch.testing import oracle
 
@@ -40,6 +41,15 @@ weights = st.dictionaries(
     st.tuples(customers, st.sampled_from(["M0", "M1", "M2"])),
     st.lists(st.sampled_from(["1", "2.5", "2.50005", "3", "7.25"]), min_size=1, max_size=3),
     max_size=25,
+)
+wheres = st.sampled_from(
+    [
+        (None, "true"),
+        (None, "true"),
+        ("gender <> 'M'", "gender <> 'M'"),
+        ("merchant = 'M0' or amount < 22.50005", "merchant = 'M0' OR units < 225000.5"),
+        ("not (customer in ('C1', 'C2') and amount >= 1)", "NOT (customer IN ('C1', 'C2') AND units >= 10000)"),
+    ]
 )
 share = st.sampled_from(["0", "0.1", "0.25", "0.5", "0.75", "0.9", "1"])
 
@@ -116,19 +126,20 @@ def assert_tables_equal(fold: Fold, expected: oracle.OracleState) -> None:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(streams(), thresholds(), weights)
+@given(streams(), thresholds(), weights, wheres)
 def test_detections_and_state_equal_the_batch_query_after_every_prefix(
     chunks: list[list[dict[str, str]]],
     chosen: dict[str, dict[str, Decimal]],
     weights: dict[tuple[str, str], list[str]],
+    where: tuple[str | None, str],
 ) -> None:
     """What holds, what is detected and what is counted are those of SQL over all rows so far, chunk by chunk."""
-    decoder = Decoder(COLUMNS)
+    decoder = Decoder(COLUMNS, where=parse_filter(where[0]) if where[0] else None)
     fold = Fold(program(chosen), decoder, [lookup(weights)])
     weight_rows = [{"customer": c, "merchant": m, "weight": w} for (c, m), ws in weights.items() for w in ws]
-    batch = oracle.Oracle(weight_rows)
+    batch = oracle.Oracle(weight_rows, where[1])
     patterns, seen = sql_patterns(chosen), set()
-    counted = rejected = 0
+    counted = rejected = filtered = 0
     for number, chunk in enumerate(chunks):
         (decoded,) = decoder.decode([frame(chunk)])
         outcome = fold.step(number, decoded.rows)
@@ -146,7 +157,8 @@ def test_detections_and_state_equal_the_batch_query_after_every_prefix(
         state = batch.state()
         counted += len(decoded.rows)
         rejected += len(decoded.rejects)
-        assert (counted, rejected) == (state.counted, state.quarantined)
+        filtered += decoded.filtered
+        assert (counted, rejected, filtered) == (state.counted, state.quarantined, state.filtered)
         assert_tables_equal(fold, state)
 
 

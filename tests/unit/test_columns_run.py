@@ -21,6 +21,8 @@ from tillwatch.cli.app import app
 from tillwatch.compose import reporter
 from tillwatch.config import load
 from tillwatch.errors import ConfigError, PatternError, StateConflict
+from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.program import Compiler
 from tillwatch.pipeline import Pipeline
 from tillwatch.status import status
 
@@ -397,6 +399,23 @@ def test_a_column_may_have_any_name(site: Path, name: str) -> None:
     pipeline.run(once=True)
     assert len(detected_anyhow(pipeline)) == len(expected())
     assert all(c.ok for c in audit(pipeline))
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (("a_b", "a", "b"), "the columns a, b and a_b would both be 'by_a_b' in the state: rename a column"),
+        (("a_stats", "a", "c"), "the columns a and a_stats would both be 'by_a_stats' in the state"),
+        (("n" * 30, "m" * 30, "c"), "are too long together"),
+    ],
+)
+def test_names_that_the_state_cannot_tell_apart_are_refused(own: tuple[str, str, str], message: str) -> None:
+    """Tables are named after their keys, and views after tables."""
+    pers = [own[:1], own[1:], own[1:2], own[:2]]
+    texts = [f"{{id: P{n}, action: A, per: [{', '.join(per)}], when: transactions > 1}}" for n, per in enumerate(pers)]
+    patterns = [read_pattern(text, "p.yaml", None, own) for text in texts]
+    with pytest.raises(PatternError, match=message):
+        Compiler(built_in_features(), {}, 4, own).program(patterns)
 
 
 def detected_anyhow(pipeline: Pipeline) -> list[str]:

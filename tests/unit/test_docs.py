@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +28,10 @@ from tillwatch.config import load
 from tillwatch.config.yaml import MapNode, parse_yaml
 from tillwatch.engine.decode import Decoder
 from tillwatch.generate import generate
+from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.derived import parse_derived
+from tillwatch.patterns.expression import ExpressionError
 from tillwatch.patterns.program import Compiler, LookupSpec
 
 ROOT = Path(__file__).parents[2]
@@ -228,6 +232,22 @@ def test_amounts_are_read_as_the_contract_says() -> None:
         assert str(decoded("amount", spans(written)[0])) == kept, written
 
 
+def test_expressions_of_derived_columns_are_understood() -> None:
+    """Every expression in the table of what an expression may say is a number or a text."""
+    rows = [row.replace(r"\|", "/") for row in prose("docs/columns.md").splitlines() if row.startswith("| `")]
+    texts = [span.replace("/" * 2, "||") for row in rows for span in spans(row.split(" | ")[0])]
+    assert len(texts) > 10
+    assert [text for text in texts if not is_derived(text)] == []
+
+
+def is_derived(text: str) -> bool:
+    """Whether it is an expression of a derived column, of either kind."""
+    for kind in ("number", "text"):
+        with suppress(ExpressionError):
+            return bool(parse_derived(text, kind))  # type: ignore[arg-type]
+    return False
+
+
 # Configurations and patterns
 
 
@@ -238,8 +258,9 @@ def test_yaml(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(root, MapNode)
     if "id" in root.items:
         importance = LookupSpec("importance", ("customer", "merchant"), "float")
-        compiler = Compiler(built_in_features(), {"importance": importance}, 4)
-        assert compiler.program([read_pattern(block.text, str(block))]).plans
+        keys = (*STANDARD_KEYS, "device", "country")
+        compiler = Compiler(built_in_features(), {"importance": importance}, 4, keys)
+        assert compiler.program([read_pattern(block.text, str(block), None, keys)]).plans
         return
     monkeypatch.chdir(tmp_path)
     Path("my-patterns").mkdir()

@@ -33,6 +33,7 @@ from tillwatch.patterns.expression import (
     walk,
 )
 from tillwatch.patterns.features import Feature, columns_in, columns_of
+from tillwatch.patterns.names import check_names, table_name
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.shown import show
 
@@ -73,11 +74,8 @@ class TableSpec:
 
         >>> TableSpec(("customer", "merchant"), ()).name
         'customer_merchant'
-        >>> TableSpec(("customer", "device"), ()).name  # columns of one's own may have any name, such as `meta`
-        'by_customer_device'
         """
-        own = set(self.grain) - {*STANDARD_KEYS, "amount"}
-        return "_".join(["by", *self.grain] if own else self.grain) or "stream"
+        return table_name(self.grain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +192,7 @@ class Compiler:
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
+        check_names({table.grain: table.name for table in tables})
         return Program(plans, tables, dict(self.features), dict(self.lookups), self.digits, self.keys)
 
     def _check_columns(self) -> None:

@@ -188,25 +188,28 @@ def pat_id3(female_customers: int = 100) -> SqlPattern:
 
 @dataclass(frozen=True, slots=True)
 class OracleState:
-    """Rows counted and quarantined so far, and the features of every pair and merchant, by the names of the
-    columns of the views.
+    """Rows counted, quarantined and filtered out so far, and the features of every pair and merchant, by the names of
+    the columns of the views.
     """
 
     counted: int
     quarantined: int
     pairs: dict[Key, dict[str, Any]]
     merchants: dict[str, dict[str, Any]]
+    filtered: int = 0
 
 
 class Oracle:
     """All rows so far, and every question answered from all of them.
 
     `importance` are the rows of the lookup, with the columns of WEIGHT_COLUMNS. Raises ValueError when one of
-    them has an empty key or a weight that is no number.
+    them has an empty key or a weight that is no number. Of the valid rows those count that pass `where`, a condition
+    in SQL over the columns of `counted`.
     """
 
-    def __init__(self, importance: Rows | None = None) -> None:
-        self._landed = 0
+    def __init__(self, importance: Rows | None = None, where: str = "true") -> None:
+        self._landed = self._filtered = 0
+        self._where = where
         self._db = duckdb.connect()
         self._db.execute(_STAGE)
         if importance is not None:
@@ -220,18 +223,20 @@ class Oracle:
         """
         self._landed += self._stage(rows, COLUMNS)
         self._db.execute(
-            "INSERT INTO counted SELECT $chunk, customer, merchant, gender, category, units FROM parsed "
+            "CREATE OR REPLACE TEMP TABLE valid AS SELECT $chunk AS chunk, * EXCLUDE (negative) FROM parsed "
             "WHERE customer <> '' AND merchant <> '' AND category <> '' AND NOT negative "
             "AND units < 1000000000000000",
             {"chunk": chunk},
         )
+        self._db.execute(f"INSERT INTO counted BY NAME SELECT * FROM valid WHERE {self._where}")  # noqa: S608
+        self._filtered += self._one(f"SELECT count(*) FROM valid WHERE NOT ({self._where})")[0]  # noqa: S608
 
     def state(self) -> OracleState:
         """The state after the chunks added so far."""
         (counted,) = self._one("SELECT count(*) FROM counted")
         pairs = {(row["customer"], row["merchant"]): row for row in self._dicts("SELECT * FROM pair")}
         merchants = {row["merchant"]: row for row in self._dicts("SELECT * FROM merchant")}
-        return OracleState(counted, self._landed - counted, pairs, merchants)
+        return OracleState(counted, self._landed - counted - self._filtered, pairs, merchants, self._filtered)
 
     def holds(self, pattern: SqlPattern) -> set[Key]:
         """The keys that the pattern holds for now."""
