@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tillwatch.cli.audit import audit
+from tillwatch.cli.backtest import backtest
 from tillwatch.cli.check import check
 from tillwatch.cli.command import Program
 from tillwatch.cli.compact import compact
@@ -28,7 +29,7 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
             "First steps": (demo, generate, check),
             "Work": (run, ingest, detect),
             "Look": (status, detections, quality, audit),
-            "Trust": (explain, why_not),
+            "Trust": (explain, why_not, backtest),
             "Keep": (state, compact),
             "Shell": (completion,),
         },

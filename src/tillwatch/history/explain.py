@@ -10,10 +10,10 @@ import polars as pl
 
 from tillwatch.errors import ConfigError, LogError
 from tillwatch.history.clauses import Clause, KeyView, as_json
-from tillwatch.history.reading import check_whole
+from tillwatch.history.reading import check_whole, time_of
 from tillwatch.history.refold import Place, Progress, Refold, alone, slot_of
 from tillwatch.landing import Landing
-from tillwatch.model import RESERVED, SOURCE_ROW, Chunk, Detection
+from tillwatch.model import RESERVED, SOURCE_ROW, Detection
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.pipeline import Pipeline
 from tillwatch.retry import Retry
@@ -169,11 +169,3 @@ def _newest(landing: Landing, again: Refold, retry: Retry) -> list[Transaction]:
 
 def _rows(frame: pl.DataFrame, numbers: list[int]) -> list[dict[str, Any]]:
     return frame.filter(pl.col(SOURCE_ROW).is_in(numbers)).to_dicts()
-
-
-def time_of(chunk: Chunk, column: str | None) -> str | None:
-    """What the column says in the last row of the chunk that has it."""
-    if column not in chunk.frame.columns:
-        return None
-    texts = chunk.frame[column].drop_nulls()
-    return str(texts[-1]).strip() if len(texts) else None

@@ -53,3 +53,11 @@ def check_whole(landing: Landing) -> None:
             "What held then cannot be worked out again; 'tillwatch detections --format jsonl' has the evidence that "
             "was stored."
         )
+
+
+def time_of(chunk: Chunk, column: str | None) -> str | None:
+    """What the column says in the last row of the chunk that has it."""
+    if column not in chunk.frame.columns:
+        return None
+    texts = chunk.frame[column].drop_nulls()
+    return str(texts[-1]).strip() if len(texts) else None
