@@ -10,18 +10,18 @@ from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
 from tillwatch.detect.loop import Setup
-from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import ConfigError, LogError, StateConflict, StateMissing
 from tillwatch.history.difference import Difference, difference
 from tillwatch.history.drafts import Side, Trial
 from tillwatch.history.reading import batches, check_whole, time_of
-from tillwatch.history.refold import Progress, decoder_of
+from tillwatch.history.refold import Progress
+from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
 from tillwatch.history.sweep import Sweep, points
 from tillwatch.landing import Landing
 from tillwatch.model import Chunk, Detection
 from tillwatch.patterns.pattern import Pattern
-from tillwatch.patterns.program import Compiler, Plan, Program
+from tillwatch.patterns.program import Plan, Program
 from tillwatch.patterns.shown import show
 from tillwatch.retry import Retry
 
@@ -80,7 +80,6 @@ class Folding:
 
     setup: Setup
     patterns: list[Pattern] = field(default_factory=list)
-    decoder: Decoder = field(init=False)
     fold: Fold = field(init=False)
     found: list[list[Detection]] = field(init=False)
     _places: list[int] = field(init=False)
@@ -94,8 +93,7 @@ class Folding:
 
     def start(self) -> None:
         """Makes the fold. Raises PatternError."""
-        program = self.setup.program
-        whole = Compiler(program.features, program.lookups, program.digits).program(self.patterns)
+        whole = compiled(self.setup.program, self.patterns)
         kept: list[Plan] = []
         self._places = []
         for plan in whole.plans:
@@ -103,13 +101,12 @@ class Folding:
             kept += [plan] if place == len(kept) else []
             self._places.append(place)
         self.found = [[] for _ in kept]
-        self.decoder = decoder_of(self.setup)
-        self.fold = Fold(_numbered(whole, kept), self.decoder, self.setup.lookups)
+        self.fold = fold_of(self.setup, _numbered(whole, kept))
 
     def take(self, chunks: Sequence[Chunk]) -> None:
         """Folds some chunks."""
-        for chunk, decoded in zip(chunks, self.decoder.decode([c.frame for c in chunks]), strict=True):
-            for detection in self.fold.step(chunk.info.number, decoded.rows).detections:
+        for _, _, outcome in stepped(self.fold, [c.info.number for c in chunks], [c.frame for c in chunks]):
+            for detection in outcome.detections:
                 self.found[int(detection.pattern)].append(detection)
 
     def detections(self, number: int) -> list[Detection]:
@@ -229,7 +226,7 @@ def _fold(
 ) -> tuple[int, list[str | None]]:
     """Folds these chunks, from 0 on; returns how many rows they have, and the time of each."""
     time = trial.pipeline.settings.columns.time
-    columns = list({c for f in foldings for c in f.setup.columns.values()} | ({time} if time else set()))
+    columns = list({c for f in foldings for c in columns_of(f.setup)} | ({time} if time else set()))
     rows, times = 0, list[str | None]()
     for batch in batches(trial.pipeline.landing, numbers, columns, retry):
         for folding in foldings:

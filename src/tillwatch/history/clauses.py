@@ -64,22 +64,19 @@ class Clause:
         return [leaf for part in self.parts for leaf in part.leaves()] if self.parts else [self]
 
 
-class KeyView:
-    """A condition as it is for one key now. `slot` is the key's."""
+class View:
+    """A condition as it is for one subject. `facts` are the values that it is made of, in the form of evidence."""
 
-    def __init__(self, condition: Condition, slot: int, chunk: int) -> None:
-        self.condition = condition
-        self.slots = np.array([slot], np.int64)
-        self.facts: dict[str, Any] = evidence(condition, self.slots, chunk)[0]
+    facts: Mapping[str, Any]
+    digits: int
 
     def vector(self, tree: Expr) -> Vector:
         """The value of an expression, one long."""
-        found = self.condition.evaluate(tree, self.slots, self.condition.plan.per)
-        return Vector(found.kind, np.atleast_1d(found.data), None if found.null is None else np.atleast_1d(found.null))
+        raise NotImplementedError
 
     def value(self, tree: Expr) -> Any:
         """The value of an expression as evidence has it; None when it is unknown."""
-        return plain(self.vector(tree), self.condition.digits)[0]
+        return plain(self.vector(tree), self.digits)[0]
 
     def clause(self, tree: Expr) -> Clause:
         """The expression, which is a condition, with all its parts."""
@@ -113,6 +110,20 @@ class KeyView:
                     continue
             found.setdefault(part, {})[name] = self.facts[part][name]
         return found
+
+
+class KeyView(View):
+    """A condition as it is for one key now, after `chunk`. `slot` is the key's."""
+
+    def __init__(self, condition: Condition, slot: int, chunk: int) -> None:
+        self.condition = condition
+        self.digits = condition.digits
+        self.slots = np.array([slot], np.int64)
+        self.facts = evidence(condition, self.slots, chunk)[0]
+
+    def vector(self, tree: Expr) -> Vector:
+        found = self.condition.evaluate(tree, self.slots, self.condition.plan.per)
+        return Vector(found.kind, np.atleast_1d(found.data), None if found.null is None else np.atleast_1d(found.null))
 
 
 def joined(tree: And | Or) -> list[Expr]:

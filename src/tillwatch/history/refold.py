@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from tillwatch.config.yaml import suggestion
 from tillwatch.detect.loop import Setup
-from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import ConfigError
 from tillwatch.history.reading import batches
+from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
 from tillwatch.landing import Landing
-from tillwatch.model import SOURCE_FILE, SOURCE_ROW, Chunk, Detection
+from tillwatch.model import SOURCE_FILE, SOURCE_ROW, Detection
 from tillwatch.patterns.features import KEY_COLUMNS
-from tillwatch.patterns.program import Compiler, Grain, Plan, Program
+from tillwatch.patterns.program import Grain, Plan, Program
 from tillwatch.retry import Retry
 
 Progress = Callable[[int, int], None]
@@ -57,14 +58,9 @@ def plan_of(program: Program, pattern: str) -> Plan:
 def alone(setup: Setup, pattern: str) -> Setup:
     """The setup with one of its patterns and what that needs. Raises ConfigError when it is not configured."""
     program, plan = setup.program, plan_of(setup.program, pattern)
-    own = Compiler(program.features, program.lookups, program.digits).program([plan.pattern])
+    own = compiled(program, [plan.pattern])
     used = {name for table in own.tables for name in table.lookups}
     return replace(setup, program=own, lookups=[data for data in setup.lookups if data.spec.name in used])
-
-
-def decoder_of(setup: Setup) -> Decoder:
-    """A decoder for the rows that this setup works on."""
-    return Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
 
 
 def slot_of(fold: Fold, grain: Grain, key: Mapping[str, str]) -> int | None:
@@ -87,7 +83,7 @@ class Refold:
     detections: list[Detection] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.fold = Fold(self.setup.program, decoder_of(self.setup), self.setup.lookups)
+        self.fold = fold_of(self.setup, self.setup.program)
         self.rows = KeyRows(deque(maxlen=self.newest))
 
     @property
@@ -97,15 +93,16 @@ class Refold:
 
     def read(self, landing: Landing, last: int, retry: Retry, on_progress: Progress) -> None:
         """Folds the chunks 0…last. Raises LogError."""
-        decoder = self.fold.decoder
-        for batch in batches(landing, range(last + 1), list(self.setup.columns.values()), retry):
+        for batch in batches(landing, range(last + 1), columns_of(self.setup), retry):
+            numbers = [chunk.info.number for chunk in batch]
             frames = [possible_rows(chunk.frame, self.setup.columns, self.plan.partition, self.key) for chunk in batch]
-            for chunk, frame, decoded in zip(batch, frames, decoder.decode(frames), strict=True):
-                self._take(chunk, frame, decoded)
-            on_progress(batch[-1].info.number + 1, last + 1)
+            for frame, (number, decoded, outcome) in zip(frames, stepped(self.fold, numbers, frames), strict=True):
+                self._note(number, frame, decoded)
+                self.detections += [d for d in outcome.detections if d.key == self.key]
+            on_progress(numbers[-1] + 1, last + 1)
 
-    def _take(self, chunk: Chunk, frame: pl.DataFrame, decoded: Decoded) -> None:
-        number = chunk.info.number
+    def _note(self, number: int, frame: pl.DataFrame, decoded: Decoded) -> None:
+        """Counts the rows of the key, and notes where the newest of them are."""
         mine = self._mine(decoded)
         self.rows.count += len(mine)
         valid = np.ones(frame.height, np.bool_)
@@ -113,8 +110,6 @@ class Refold:
         shown = np.flatnonzero(valid)[mine[-self.newest :] if self.newest else mine[:0]].tolist()
         for file, row in frame[shown].select(SOURCE_FILE, SOURCE_ROW).iter_rows():
             self.rows.newest.append(Place(number, file, row))
-        outcome = self.fold.step(number, decoded.rows)
-        self.detections += [d for d in outcome.detections if d.key == self.key]
 
     def _mine(self, decoded: Decoded) -> NDArray[np.intp]:
         """The places of the key's rows among the valid ones."""

@@ -14,7 +14,8 @@ from tillwatch.errors import ConfigError, LogError, StateMissing
 from tillwatch.history.clauses import Clause, KeyView, as_json
 from tillwatch.history.needs import Needs
 from tillwatch.history.reading import check_whole
-from tillwatch.history.refold import Progress, Refold, alone, decoder_of, plan_of, slot_of
+from tillwatch.history.refold import Progress, Refold, alone, plan_of, slot_of
+from tillwatch.history.stepping import fold_of
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Plan
 from tillwatch.pipeline import Pipeline
@@ -102,7 +103,7 @@ def key_of(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
 
 def _now(pipeline: Pipeline, setup: Setup, plan: Plan, key: Mapping[str, str], retry: Retry) -> Answer:
     """From the tables of the state, and the chunks since they were saved."""
-    fold = Fold(setup.program, decoder_of(setup), setup.lookups)
+    fold = fold_of(setup, setup.program)
     with pipeline.opened(readonly=True) as state, state.snapshot():
         state.claim_allowed(setup.fingerprint, setup.meaning)
         cursor = state.cursor()
