@@ -34,9 +34,11 @@ from tillwatch.spark.objects import Objects
 from tillwatch.spark.query import Query
 from tillwatch.spark.shards import Group, groups_of
 from tillwatch.spark.source import ReadPlan
+from tillwatch.spark.staging import save_staged
 from tillwatch.spark.tables import Order, next_saved, saved_tables
 from tillwatch.spark.worker import Job
 from tillwatch.state.base import ChunkResult, Commit, Cursor, State
+from tillwatch.state.staging import Merge
 from tillwatch.stores.base import Store
 
 BATCH_CHUNKS = 60
@@ -233,14 +235,22 @@ class SparkDetect:
             self._save()
 
     def _save(self) -> None:
-        """Brings the tables of the state up to the manifest. The rows are the executors'; the driver passes them on."""
+        """Brings the tables of the state up to the manifest. The rows are the executors'.
+
+        They write them where they can, else the driver passes them on.
+        """
         began, rows = self._clock.monotonic(), self._unsaved
         saved = next_saved(self._manifest, self._saves)
         order = Order(self._job(), self._manifest.saved.chunk, saved.ids)
-        self._retry(lambda: self._state.save_tables(saved_tables(self._spark, order), saved.chunk))
-        self._tables = saved.chunk
-        self._manifest = replace(self._manifest, saved=saved)
-        self._retry(lambda: self._state.note({NOTE: to_text(self._manifest)}))
+        manifest = replace(self._manifest, saved=saved)
+        notes = {NOTE: to_text(manifest)}
+        if staging := self._state.staging():
+            merge = Merge(saved.chunk, self._cursor, self._tables, notes)
+            self._retry(lambda: save_staged(self._spark, staging, self._settings.state, order, merge))
+        else:
+            self._retry(lambda: self._state.save_tables(saved_tables(self._spark, order), saved.chunk))
+            self._retry(lambda: self._state.note(notes))
+        self._tables, self._manifest = saved.chunk, manifest
         self._saving.done(rows, began, self._clock.monotonic())
 
 

@@ -59,10 +59,10 @@ class Query:
             told = self._told.get(timeout=seconds)
         except queue.Empty:
             if self.ended and (problem := self._query.exception()):
-                raise _failed(problem) from None
+                raise failed(problem) from None
             return None
         if isinstance(told, Exception):
-            raise _failed(told)
+            raise failed(told)
         return told
 
     @property
@@ -81,7 +81,8 @@ class Query:
         shutil.rmtree(self._checkpoint, ignore_errors=True)
 
 
-def _failed(error: Exception) -> RunError:
+def failed(error: Exception) -> RunError:
+    """What Spark has raised, in short."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith(("tillwatch.errors.", "RuntimeError"))), "")
     return RunError(f"Spark failed: {told or (lines or [type(error).__name__])[0]}")
