@@ -17,7 +17,7 @@ from tillwatch.spark.staging import stage_shards, staged_by
 from tillwatch.state import open_state
 from tillwatch.state.copy import copy_state
 from tillwatch.state.sql_state import SqlState
-from tillwatch.testing.crash import Site
+from tillwatch.testing.crash import Site, finish
 from tillwatch.testing.servers.postgres import PASSWORD, PostgresServer, postgres_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spark")]
@@ -82,12 +82,13 @@ def left(server: PostgresServer, site: Site) -> list[str]:
 
 
 def assert_right(server: PostgresServer, site: Site, done: Site, expected: dict[str, list[Any]]) -> None:
-    """Statistics and all else are those of the embedded engine, ids without gaps, and nothing is left."""
+    """Statistics and all else are those of the embedded engine, ids without gaps, nothing is left, no password told."""
     assert shown(server, site) == expected
     assert site.outcome().differences(done.outcome()) in ([], ["published"])  # each run ended with a short file
     assert site.problems() == []
     assert left(server, site) == []
     ids = server.run(f"SELECT count(*), min(id), max(id) + 1 FROM {schema(site)}.customer_merchant")  # noqa: S608
+    assert [p for p in site.folder.rglob("*") if p.is_file() and PASSWORD.encode() in p.read_bytes()] == []
     assert ids == [(len(expected["customer_merchant_stats"]), 0, len(expected["customer_merchant_stats"]))]
 
 
@@ -111,8 +112,8 @@ def test_a_driver_killed_when_all_is_staged(
     here: Site, server: PostgresServer, done: Site, expected: dict[str, list[Any]]
 ) -> None:
     """Killed before the merge: nothing of it can be read, the next run removes what was staged, and ends the work."""
-    point = "state.merge_staged.before#1"
-    assert here.work("--batch-chunks", "12", "--kill-at", point, "detect") == -signal.SIGKILL, here.said
+    killed = here.start("--batch-chunks", "24", "--kill-at", "state.merge_staged.before#1", "detect")
+    assert finish(killed, 180) == -signal.SIGKILL, here.said
     assert shown(server, here) == {view: [] for view in VIEWS}
     assert sum(rows for (rows,) in [server.run(f"SELECT count(*) FROM {t}")[0] for t in left(server, here)]) > 0  # noqa: S608
     here.pipeline.detect(once=True)
@@ -146,3 +147,13 @@ def test_an_executor_that_cannot_get_in_is_told(
     here.config.write_text(good)
     here.pipeline.detect(once=True)
     assert_right(server, here, done, expected)
+
+
+def test_tables_without_a_row_are_saved_too(here: Site) -> None:
+    """When no row of the stream is valid there is no shard: the tables are empty, as the state after all chunks."""
+    for other in ("spark.buckets=2", "state=./other.db"):
+        amiss = ["columns={amount: gender, gender: null}", "patterns=[PatId2]", other]
+        pipeline = Pipeline.open(here.config, [*amiss, f"quarantine={here.folder}/{other}"])
+        pipeline.detect(once=True)
+        with pipeline.opened(readonly=True) as state:
+            assert (state.cursor().tables, state.totals().counted) == (24, 0)

@@ -36,7 +36,7 @@ def save_staged(spark: SparkSession, staging: Staging, place: str, order: Order,
     """Saves the tables by staging in the state at `place`. Raises what a task has raised."""
     into = staging.make_staging({name for tables in order.ids.values() for name in tables})
     shards = tuple(sorted(order.ids))
-    numbered = spark.range(0, len(shards), 1, min(len(shards), TASKS))
+    numbered = spark.range(0, len(shards), 1, max(1, min(len(shards), TASKS)))
     tasks = numbered.mapInArrow(partial(stage_shards, order, place, into, shards), COLUMNS)
     try:
         told = tasks.toArrow().to_batches()

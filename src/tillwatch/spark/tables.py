@@ -70,7 +70,7 @@ def saved_tables(spark: SparkSession, order: Order) -> Iterator[TableRows]:
     """The rows to be saved, some at a time. Raises what a task has raised."""
     shards = sorted(order.ids)
     count = len(shards)
-    numbered = spark.range(0, count, 1, count)
+    numbered = spark.range(0, count, 1, max(1, count))  # there is no shard while no row was valid
     for row in numbered.mapInArrow(partial(dump_shards, order, tuple(shards)), COLUMNS).toLocalIterator():
         if row.kind == "error":
             raise raised(bytes(row.data))
