@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -34,7 +35,9 @@ class Query:
         self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
         spark.dataSource.register(ChunkSource)
         stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
-        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", self._checkpoint)
+        # Only the driver uses it: a plain path would be one of the cluster's file system, which may be another.
+        place = Path(self._checkpoint).as_uri()
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", place)
         writer = writer.trigger(availableNow=True) if once else writer
         self._query: StreamingQuery = writer.start()
 
