@@ -191,6 +191,20 @@ def test_a_service_that_stays_out_of_order(server: DatabricksServer, tmp_path: P
         assert len(harmful.requests) == 3
 
 
+def test_a_service_that_asks_to_be_left_alone(server: DatabricksServer, volume: str) -> None:
+    """Where it says for how long, it is not asked again at once, and whoever has patience hears of it."""
+    store = open_store(volume)
+    del server.requests[:]
+    server.busy_for = 7
+    try:
+        with pytest.raises(StoreError, match=r"HTTP 429 REQUEST_LIMIT_EXCEEDED") as caught:
+            store.get("object")
+    finally:
+        server.busy_for = 0
+    assert len(server.requests) == 1
+    assert getattr(caught.value, "after", 0) == 7
+
+
 def test_a_repeated_create_may_find_its_own_file(server: DatabricksServer, tmp_path: Path) -> None:
     """When a create went through but was answered with 500, its repetition finds the name taken; put_same knows."""
     uri = server.make()

@@ -23,11 +23,10 @@ Records = list[tuple[int, str, bytes]]
 class Query:
     """Runs batches. After each it waits until what it told was taken and `done` was said.
 
-    `job` gives what folding tasks are told, when a batch begins. With `once` it ends when what was landed at its start
-    is worked off.
+    `job` gives what folding tasks are told, when a batch begins. It goes on until it is closed.
     """
 
-    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job], *, once: bool) -> None:
+    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job]) -> None:
         self._job = job
         self._shards = plan.groups[-1].shards.stop
         self._told: queue.Queue[Records | Exception] = queue.Queue()
@@ -38,7 +37,6 @@ class Query:
         # Only the driver uses it: a plain path would be one of the cluster's file system, which may be another.
         place = Path(self._checkpoint).as_uri()
         writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", place)
-        writer = writer.trigger(availableNow=True) if once else writer
         self._query: StreamingQuery = writer.start()
 
     def _batch(self, frame: DataFrame, _: int) -> None:
@@ -52,7 +50,7 @@ class Query:
             raise RuntimeError("the query was closed before its batch was committed")
 
     def _run(self, frame: DataFrame) -> Records:
-        shards = frame.repartitionById(self._shards, frame["shard"])
+        shards = divided(frame, self._shards)
         told = shards.mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
         return list(zip(*(told[c].to_pylist() for c in ("shard", "kind", "data")), strict=True))
 
@@ -82,6 +80,13 @@ class Query:
         self._committed.put(False)
         self._query.stop()
         shutil.rmtree(self._checkpoint, ignore_errors=True)
+
+
+def divided(frame: DataFrame, shards: int) -> DataFrame:
+    """A partition for each shard. Before Spark 4.1, which has no such thing, some may share one."""
+    if hasattr(frame, "repartitionById"):
+        return frame.repartitionById(shards, frame["shard"])
+    return frame.repartition(shards, frame["shard"])
 
 
 def _failed(error: Exception) -> RunError:

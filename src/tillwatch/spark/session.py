@@ -98,9 +98,9 @@ def _check_pyspark() -> None:
         from pyspark.sql.utils import is_remote
     except ImportError:
         raise ConfigError(MISSING) from None
-    if find_spec("pyspark.sql.streaming.datasource") is None:
+    if find_spec("pyspark.sql.datasource") is None:
         raise ConfigError(
-            f"engine: spark needs Spark 4.2 or newer, found {pyspark.__version__}; on Databricks that is Runtime 19"
+            f"engine: spark needs Spark 4 or newer, found {pyspark.__version__}; on Databricks that is Runtime 17"
         )
     if is_remote():
         raise ConfigError(REMOTE)

@@ -24,7 +24,10 @@ _FILES, _FOLDERS = "/api/2.0/fs/files/", "/api/2.0/fs/directories/"
 
 
 class DatabricksServer:
-    """Volumes and what is in them, by path. `page` is the most entries that a page of a listing has."""
+    """Volumes and what is in them, by path. `page` is the most entries that a page of a listing has.
+
+    While `busy_for` is not 0, it asks to be left alone for so many seconds.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -34,6 +37,7 @@ class DatabricksServer:
         self.exchanges = 0
         self.page = 1000
         self.overwrites = False
+        self.busy_for = 0
         self.requests: list[str] = []
         self.lock = threading.Lock()
         self._numbers = count(1)
@@ -127,7 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), {k: v[0] for k, v in parse_qs(parts.query).items()}
         self.workspace.requests.append(f"{self.command} {self.path}")
-        if path == "/oidc/v1/token" and self.command == "POST":
+        if self.workspace.busy_for:
+            self._refuse(429, "REQUEST_LIMIT_EXCEEDED")
+        elif path == "/oidc/v1/token" and self.command == "POST":
             self._token(body)
         elif self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.workspace.tokens:
             self._refuse(401, "UNAUTHENTICATED")
@@ -196,6 +202,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", str(self.workspace.busy_for))
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
