@@ -107,7 +107,7 @@ class SparkDetect:
                 wake.hint.clear()
                 last_look = once and wake.upstream_done()  # asked before looking, so that nothing slips between
                 if self._retry(lambda: self._landing.has(self._manifest.chunk)):
-                    self._retry(lambda: self._work(wake, once=once))
+                    self._retry(lambda: self._work(wake))
                 elif last_look:
                     if not self._retry(lambda: is_more(self._landing, self._manifest.chunk)):
                         break
@@ -129,7 +129,7 @@ class SparkDetect:
         self._objects.collect(self._manifest)
         self._outbox.start()
         while self._manifest.chunk < self._cursor and not wake.stop.is_set():
-            self._retry(lambda: self._work(wake, once=True))
+            self._retry(lambda: self._work(wake))
 
     def _known(self, cursor: Cursor) -> Manifest:
         """The manifest that the state has, as far as it can be gone on from."""
@@ -142,10 +142,10 @@ class SparkDetect:
                 return manifest
         return Manifest(wanted or self._spark.sparkContext.defaultParallelism)
 
-    def _work(self, wake: Wake, *, once: bool) -> None:
+    def _work(self, wake: Wake) -> None:
         """Takes a batch from Spark and commits it, if there is one before the query ends or the run is stopped."""
         try:
-            query = self._running(once=once)
+            query = self._running()
             while (records := query.next(POLL_SECONDS)) is None:
                 if wake.stop.is_set():
                     return
@@ -160,11 +160,11 @@ class SparkDetect:
             self._close()
             raise
 
-    def _running(self, *, once: bool) -> Query:
+    def _running(self) -> Query:
         if self._query is None:
             tasks = self._spark.sparkContext.defaultParallelism
             plan = Places(self._settings).plan(self._setup, self._groups, self._manifest.chunk, self._cursor, tasks)
-            self._query = Query(self._spark, plan, self._job, once=once)
+            self._query = Query(self._spark, plan, self._job)
         return self._query
 
     def _close(self) -> None:
