@@ -19,6 +19,7 @@ from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns
 from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
@@ -49,12 +50,15 @@ class Composed:
     optional: frozenset[str]
 
 
-def compose(settings: Settings) -> Composed:
-    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
+    """Understands a configuration, with its own patterns or these instead.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
     _check_places(settings)
     _check_outputs(settings)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns)
+    patterns = load_patterns(settings.patterns) if patterns is None else patterns
     features = declared_features(settings.features, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
@@ -199,10 +203,13 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
+
+    Raises SourceError.
+    """
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
+    lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,
