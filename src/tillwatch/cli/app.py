@@ -16,14 +16,17 @@ from tillwatch.cli.generate import generate
 from tillwatch.cli.ingest import ingest
 from tillwatch.cli.quality import quality
 from tillwatch.cli.run import run
+from tillwatch.cli.schema import schema
 from tillwatch.cli.state import state
 from tillwatch.cli.status import status
+from tillwatch.cli.test import test
 
 app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
     Program(
         "tillwatch",
         {
             "First steps": (demo, generate, check),
+            "Patterns": (test, schema),
             "Work": (run, ingest, detect),
             "Look": (status, detections, quality, audit),
             "Keep": (state, compact),

@@ -7,8 +7,8 @@ generated reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -31,7 +31,23 @@ _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
 _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
+_TEXT: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
+_PLACE: Mapping[str, Any] = {
+    **_TEXT,
+    "not": {
+        "pattern": r"^([aA][bB][fF][sS][sS]|[aA][zZ]|[fF][iI][lL][eE]|[gG][dD][rR][iI][vV][eE]|[gG][sS]|[sS]3"
+        r"|[pP][oO][sS][tT][gG][rR][eE][sS]([qQ][lL])?|[sS][qQ][lL][iI][tT][eE]):(?!//)"
+    },
+}
 _NOT_DELIMITERS = "\"'\r\n\0"
+
+
+def _integer(low: int, high: int | None) -> dict[str, Any]:
+    return {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
+
+
+def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,8 @@ class Kind:
     words: str
     read: Callable[[Any], Any]
     is_text: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What JSON Schema can say of it: never less than `read` takes."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validated)
@@ -67,7 +85,8 @@ def whole(low: int, high: int | None = None) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"a whole number from {low}" + (" up" if high is None else f" to {high}"), read)
+    words = f"a whole number from {low}" + (" up" if high is None else f" to {high}")
+    return Kind(words, read, schema=_integer(low, high))
 
 
 def one_of(*words: str) -> Kind:
@@ -78,17 +97,17 @@ def one_of(*words: str) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"one of {', '.join(words)}", read)
+    return Kind(f"one of {', '.join(words)}", read, schema={"enum": [*words]})
 
 
 def text(words: str) -> Kind:
     """A text that is not blank and holds no NUL."""
-    return Kind(words, _text, is_text=True)
+    return Kind(words, _text, is_text=True, schema=_TEXT)
 
 
 def optional_text(words: str) -> Kind:
     """As `text`, or null."""
-    return Kind(f"{words}, or null for none", _optional_text, is_text=True)
+    return Kind(f"{words}, or null for none", _optional_text, is_text=True, schema=_or_null(_TEXT))
 
 
 def _text(value: object) -> str:
@@ -242,20 +261,55 @@ def _conf_value(value: object) -> str:
     return value
 
 
-FLAG = Kind("true or false", _flag)
-NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
-NUMBER = Kind("a number", _number)
-SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
-DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
-DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
-TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
-PLACE = Kind("a path or URI", _place, is_text=True)
-OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_text=True)
-VARIABLE = Kind("the name of an environment variable, or null for none", _variable, is_text=True)
+FLAG = Kind("true or false", _flag, schema={"type": "boolean"})
+NAME = Kind(
+    "a name of letters, digits and _, not starting with a digit",
+    _name,
+    schema={"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+)
+NUMBER = Kind("a number", _number, schema={"type": "number"})
+SECONDS = Kind(
+    "a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds",
+    _seconds,
+    schema={
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": DAY},
+            {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m)$"},
+        ]
+    },
+)
+DAYS = Kind(
+    "a number of days from 1d to 99999d, such as 30d, or null for ever",
+    _days,
+    schema=_or_null({"type": "string", "pattern": "^[1-9][0-9]{0,4}d$"}),
+)
+DELIMITER = Kind(
+    "one ASCII character other than a quote or line break, such as ',' or \"\\t\"",
+    _delimiter,
+    schema={"type": "string", "pattern": r"""^[^"'\r\n\u0000\u0080-\uffff]$"""},
+)
+TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone, schema=_TEXT)
+PLACE = Kind("a path or URI", _place, is_text=True, schema=_PLACE)
+OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_text=True, schema=_or_null(_PLACE))
+VARIABLE = Kind(
+    "the name of an environment variable, or null for none",
+    _variable,
+    is_text=True,
+    schema=_or_null({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}),
+)
 COLUMN = text("a column name")
 OPTIONAL_COLUMN = optional_text("a column name")
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
-STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
+STATE = Kind(
+    "the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME",
+    _state,
+    is_text=True,
+    schema=_PLACE,
+)
 ENGINES = ("embedded", "spark")
-BUCKETS = Kind("a whole number from 1 to 10000, or null for as many as there are cores", _optional_whole)
-CONF_VALUE = Kind("a text, a number, true or false", _conf_value)
+BUCKETS = Kind(
+    "a whole number from 1 to 10000, or null for as many as there are cores",
+    _optional_whole,
+    schema=_or_null(_integer(1, 10_000)),
+)
+CONF_VALUE = Kind("a text, a number, true or false", _conf_value, schema={"type": ["string", "number", "boolean"]})
