@@ -27,7 +27,7 @@ from tillwatch.patterns.expression import (
     conjuncts,
 )
 from tillwatch.patterns.program import Plan
-from tillwatch.patterns.sanity import Finding, findings
+from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.pipeline import Pipeline
 from tillwatch.sources import Source, open_source
@@ -57,11 +57,11 @@ def check(pipeline: Pipeline) -> Report:
     """Looks at all that the configuration names and writes nothing; reads lookups, and heads of source files."""
     settings, composed = pipeline.settings, pipeline.composed
     odd = list(_pattern_findings(composed))
-    problems = [finding.text for finding in odd if finding.wrong]
+    problems = [text for text, wrong in odd if wrong]
     problems += [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
     if not problems:
         problems += [*_layout_problems(pipeline), *_state_problems(pipeline)]
-    return Report(tuple(plan(pipeline)), tuple(problems), tuple(f.text for f in odd if not f.wrong))
+    return Report(tuple(plan(pipeline)), tuple(problems), tuple(text for text, wrong in odd if not wrong))
 
 
 def plan(pipeline: Pipeline) -> Iterator[str]:
@@ -142,14 +142,17 @@ def _value(tree: Expr) -> str:
     return f"the {owner}'s {name}" if dot and owner.isidentifier() and name.isidentifier() else text
 
 
-def _pattern_findings(composed: Composed) -> Iterator[Finding]:
-    """Conditions that can never hold, clauses without effect, and examples with columns that are not mapped."""
-    names = [lookup.name for lookup in composed.lookups]
+def _pattern_findings(composed: Composed) -> Iterator[tuple[str, bool]]:
+    """Conditions that can never hold, clauses without effect, and examples with columns that are not mapped.
+
+    Each with whether it is a mistake, and not only odd.
+    """
+    columns, names = [*composed.columns, "time"], [lookup.name for lookup in composed.lookups]
     for each in composed.program.plans:
-        yield from findings(each, composed.program, negative=composed.settings.amounts.negative)
+        found = findings(each, composed.program, negative=composed.settings.amounts.negative)
+        yield from ((finding.text, finding.wrong) for finding in found)
         pattern = each.pattern
-        for problem in unknown_columns(pattern.id, pattern.examples, [*composed.columns], names):
-            yield Finding(problem, wrong=True)
+        yield from ((problem, True) for problem in unknown_columns(pattern.id, pattern.examples, columns, names))
 
 
 def _source_problems(pipeline: Pipeline) -> Iterator[str]:

@@ -30,8 +30,8 @@ from tillwatch.pipeline import Landed, Notice, Pipeline
 
 ROOT = click.Context(app, info_name="tillwatch")
 COMMANDS = app.list_commands(ROOT)
-CONFIGURED = ("run", "ingest", "detect", "check", "status", "detections", "quality", "audit", "compact")
-ARGUMENTS = {"out", "shell", "action", "places"}
+CONFIGURED = ("run", "ingest", "detect", "check", "test", "status", "detections", "quality", "audit", "compact")
+ARGUMENTS = {"names", "kind", "out", "shell", "action", "places"}
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -61,6 +61,8 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "demo",
         "generate",
         "check",
+        "test",
+        "schema",
         "run",
         "ingest",
         "detect",

@@ -11,20 +11,21 @@ from tillwatch.patterns.expression import Arithmetic, Expr, Name, Number
 from tillwatch.patterns.ranges import ANY, Range
 from tillwatch.patterns.shown import show
 
-TRIES = 300
-"""So many ways to choose among alternatives are tried; beyond them everything is called possible."""
+TRIES = 1_000
+"""So many sets of claims are looked at, for one pattern; beyond them everything is called possible."""
 
 
-def possible(claims: Sequence[Claim]) -> bool:
-    """Whether the claims can all be so at once, as far as can be seen."""
-    return _Search().possible(list(claims), [])
+class Search:
+    """Looks for a way in which claims can all be so, and gives up after `TRIES`."""
 
-
-class _Search:
     def __init__(self) -> None:
         self.left = TRIES
 
-    def possible(self, pending: list[Claim], atoms: list[Claim]) -> bool:
+    def possible(self, claims: Sequence[Claim]) -> bool:
+        """Whether the claims can all be so at once, as far as can be seen."""
+        return self._possible(list(claims), [])
+
+    def _possible(self, pending: list[Claim], atoms: list[Claim]) -> bool:
         later: list[AnyOf] = []
         while pending:
             claim = pending.pop()
@@ -44,12 +45,13 @@ class _Search:
         if not later:
             return True
         first, *rest = later
-        return any(self.possible([*rest, part], list(atoms)) for part in first.parts)
+        return any(self._possible([*rest, part], list(atoms)) for part in first.parts)
 
 
 def consistent(claims: Sequence[Claim]) -> bool:
     """Whether claims without alternatives can all be so at once, as far as can be seen."""
-    if any(Known(c.value, not c.known) in claims for c in claims if isinstance(c, Known)):
+    is_known = {(c.value, c.known) for c in claims if isinstance(c, Known)}
+    if any((value, not known) in is_known for value, known in is_known):
         return False
     known: dict[str, Range] = {}
     for claim in claims:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tillwatch.patterns.claims import Claim, Claims
-from tillwatch.patterns.contradiction import possible
+from tillwatch.patterns.contradiction import Search
 from tillwatch.patterns.expression import Expr, Name, Or, PercentileCont, PercentRank, conjuncts, walk
 from tillwatch.patterns.facts import Fact, facts_of
 from tillwatch.patterns.program import Plan, Program
@@ -18,9 +18,15 @@ from tillwatch.patterns.shown import show
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something odd about a condition, with its place. `wrong`: the pattern can never fire."""
+    """Something odd about a condition, with its place. `wrong`: the pattern can never fire.
+
+    `part` is the part that is odd: the last clause of those that exclude each other, one without effect, or one that
+    can never hold (`never`).
+    """
 
     text: str
+    part: Expr
+    never: bool
     wrong: bool
 
 
@@ -32,40 +38,39 @@ class _Clause:
 
 def findings(plan: Plan, program: Program, *, negative: bool) -> list[Finding]:
     """What is odd about a pattern's condition. `negative`: amounts may be below zero."""
-    look = _Look(plan, program, negative=negative)
-    named = plan.pattern.id
-    return [Finding(f"{_place(plan, tree)}: {named}: {text}", wrong) for tree, text, wrong in look.found()]
+    return list(_Look(plan, program, negative=negative).found())
 
 
 class _Look:
     def __init__(self, plan: Plan, program: Program, *, negative: bool) -> None:
+        self.pattern = plan.pattern
+        self.search = Search()
         self.claims = Claims(plan.uses, program.digits)
         self.facts = facts_of(plan, program.features, negative=negative)
         self.clauses = [_Clause(tree, self.claims.of(tree, True)) for tree in conjuncts(plan.tree)]
 
-    def found(self) -> Iterator[tuple[Expr, str, bool]]:
+    def found(self) -> Iterator[Finding]:
+        """All findings, in the order of the text."""
         if not self._possible(self.clauses):
             clauses, reasons = self._core(self.clauses)
             together = "can never hold together" if len(clauses) > 1 else "can never hold"
-            yield clauses[-1].tree, f"{_listed(clauses)} {together}{_because(reasons)}", True
+            yield self._finding(clauses[-1].tree, f"{_listed(clauses)} {together}", reasons, never=True, wrong=True)
             return
         for clause in self.clauses:
             others = [other for other in self.clauses if other is not clause]
             yield from self._without_effect(clause, others)
             yield from self._dead(clause, others)
 
-    def _without_effect(self, clause: _Clause, others: list[_Clause]) -> Iterator[tuple[Expr, str, bool]]:
+    def _without_effect(self, clause: _Clause, others: list[_Clause]) -> Iterator[Finding]:
         """A clause that is true wherever the others are."""
         untrue = _Clause(clause.tree, self.claims.of(clause.tree, False, or_unknown=True))
         if not self._possible([untrue, *others]):
             core, reasons = self._core([untrue, *others])
-            if given := [other for other in core if other is not untrue]:
-                text = f"'{show(clause.tree)}' says nothing beside {_listed(given)}{_because(reasons)}"
-            else:
-                text = f"'{show(clause.tree)}' always holds{_because(reasons)}"
-            yield clause.tree, text, False
+            given = [other for other in core if other is not untrue]
+            what = f"says nothing beside {_listed(given)}" if given else "always holds"
+            yield self._finding(clause.tree, f"'{show(clause.tree)}' {what}", reasons, never=False)
 
-    def _dead(self, clause: _Clause, others: list[_Clause]) -> Iterator[tuple[Expr, str, bool]]:
+    def _dead(self, clause: _Clause, others: list[_Clause]) -> Iterator[Finding]:
         """Parts that OR joins and that can never be true."""
         for part in _disjuncts(clause.tree) if isinstance(clause.tree, Or) else ():
             one = _Clause(part, self.claims.of(part, True))
@@ -73,10 +78,17 @@ class _Look:
                 core, reasons = self._core([one, *others])
                 given = [other for other in core if other is not one]
                 beside = f" beside {_listed(given)}" if given else ""
-                yield part, f"'{show(part)}' can never hold{beside}{_because(reasons)}", False
+                yield self._finding(part, f"'{show(part)}' can never hold{beside}", reasons, never=True)
+
+    def _finding(self, part: Expr, text: str, reasons: Sequence[Fact], *, never: bool, wrong: bool = False) -> Finding:
+        start = next((n.start for n in walk(part) if isinstance(n, Name | PercentRank | PercentileCont)), None)
+        place = self.pattern.spot.of(self.pattern.when, start)
+        return Finding(f"{place}: {self.pattern.id}: {text}{_because(reasons)}", part, never, wrong)
 
     def _possible(self, clauses: Sequence[_Clause], facts: Sequence[Fact] | None = None) -> bool:
-        return possible([c.claim for c in clauses] + [f.claim for f in (self.facts if facts is None else facts)])
+        return self.search.possible(
+            [c.claim for c in clauses] + [f.claim for f in (self.facts if facts is None else facts)]
+        )
 
     def _core(self, clauses: Sequence[_Clause]) -> tuple[list[_Clause], list[Fact]]:
         """As few of the clauses, and then of the facts, as still contradict each other."""
@@ -84,7 +96,7 @@ class _Look:
         for clause in list(clauses):
             rest = [c for c in clauses if c is not clause]
             clauses = clauses if self._possible(rest, facts) else rest
-        for fact in list(facts):
+        for fact in reversed(self.facts):  # the simplest, which come first, are kept
             fewer = [f for f in facts if f is not fact]
             facts = facts if self._possible(clauses, fewer) else fewer
         return clauses, facts
@@ -100,8 +112,3 @@ def _listed(clauses: Sequence[_Clause]) -> str:
 
 def _because(facts: Sequence[Fact]) -> str:
     return f": {', and '.join(fact.words for fact in facts)}" if facts else ""
-
-
-def _place(plan: Plan, tree: Expr) -> str:
-    start = next((n.start for n in walk(tree) if isinstance(n, Name | PercentRank | PercentileCont)), None)
-    return plan.pattern.spot.of(plan.pattern.when, start)
