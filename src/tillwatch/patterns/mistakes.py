@@ -12,7 +12,7 @@ class ExpressionError(Exception):
     """
 
     def __init__(self, message: str, start: int | None = None, others: tuple[ExpressionError, ...] = ()) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.splitlines()))  # what it quotes of the text may have line breaks
         self.start = start
         self.others = others
 
