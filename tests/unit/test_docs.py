@@ -26,6 +26,7 @@ from tillwatch.compose import compose
 from tillwatch.config import load
 from tillwatch.config.yaml import MapNode, parse_yaml
 from tillwatch.engine.decode import Decoder
+from tillwatch.engine.trial import Bench
 from tillwatch.generate import generate
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.program import Compiler, LookupSpec
@@ -48,6 +49,7 @@ ANY_PATTERN = "{id: Own, action: LOOK, per: customer, when: transactions > 1}"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAVED = re.compile(r"Save this as `([^`]+)`[^`]*:\n\n\Z")
 OURS = ("./run", "tillwatch")
+DOCUMENTED = ("customer", "merchant", "category", "gender", "amount")
 
 
 @dataclass(frozen=True)
@@ -233,13 +235,15 @@ def test_amounts_are_read_as_the_contract_says() -> None:
 
 @each("yaml")
 def test_yaml(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pattern compiles; everything else is a configuration, or a part of one, that is understood."""
+    """A pattern compiles and does what its examples say; all else is a configuration, or a part of one, understood."""
     root = parse_yaml(block.text, str(block))
     assert isinstance(root, MapNode)
     if "id" in root.items:
         importance = LookupSpec("importance", ("customer", "merchant"), "float")
-        compiler = Compiler(built_in_features(), {"importance": importance}, 4)
-        assert compiler.program([read_pattern(block.text, str(block))]).plans
+        bench = Bench(DOCUMENTED, lambda: Compiler(built_in_features(), {"importance": importance}, 4))
+        pattern = read_pattern(block.text, str(block))
+        assert bench.compiler().program([pattern]).plans
+        assert [example.name for example in pattern.examples if not bench.run(pattern, example).ok] == []
         return
     monkeypatch.chdir(tmp_path)
     Path("my-patterns").mkdir()
