@@ -32,23 +32,8 @@ _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _TABLE = re.compile(r"[^\W\d][\w$]{0,62}(\.[^\W\d][\w$]{0,62})?")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
-_TEXT: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
-_PLACE: Mapping[str, Any] = {
-    **_TEXT,
-    "not": {
-        "pattern": r"^([aA][bB][fF][sS][sS]|[aA][zZ]|[fF][iI][lL][eE]|[gG][dD][rR][iI][vV][eE]|[gG][sS]|[sS]3"
-        r"|[pP][oO][sS][tT][gG][rR][eE][sS]([qQ][lL])?|[sS][qQ][lL][iI][tT][eE]):(?!//)"
-    },
-}
+TEXT: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
 _NOT_DELIMITERS = "\"'\r\n\0"
-
-
-def _integer(low: int, high: int | None) -> dict[str, Any]:
-    return {"type": "integer", "minimum": low} | ({} if high is None else {"maximum": high})
-
-
-def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"anyOf": [schema, {"type": "null"}]}
 
 
 @dataclass(frozen=True)
@@ -63,7 +48,7 @@ class Kind:
     read: Callable[[Any], Any]
     is_text: bool = False
     schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    """What JSON Schema can say of it: never less than `read` takes."""
+    """What JSON Schema can say of it, never less than `read` takes; those of single kinds are in `config.schema`."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validated)
@@ -87,7 +72,8 @@ def whole(low: int, high: int | None = None) -> Kind:
         return value
 
     words = f"a whole number from {low}" + (" up" if high is None else f" to {high}")
-    return Kind(words, read, schema=_integer(low, high))
+    limits = {"minimum": low} if high is None else {"minimum": low, "maximum": high}
+    return Kind(words, read, schema={"type": "integer", **limits})
 
 
 def one_of(*words: str) -> Kind:
@@ -103,12 +89,12 @@ def one_of(*words: str) -> Kind:
 
 def text(words: str) -> Kind:
     """A text that is not blank and holds no NUL."""
-    return Kind(words, _text, is_text=True, schema=_TEXT)
+    return Kind(words, _text, is_text=True, schema=TEXT)
 
 
 def optional_text(words: str) -> Kind:
     """As `text`, or null."""
-    return Kind(f"{words}, or null for none", _optional_text, is_text=True, schema=_or_null(_TEXT))
+    return Kind(f"{words}, or null for none", _optional_text, is_text=True, schema={"anyOf": [TEXT, {"type": "null"}]})
 
 
 def _text(value: object) -> str:
@@ -288,61 +274,21 @@ def _conf_value(value: object) -> str:
     return value
 
 
-TABLE = Kind(
-    "the name of a table, or schema.table",
-    _table,
-    is_text=True,
-    schema=_or_null({"type": "string", "pattern": r"^[^\s.0-9][^\s.]*(\.[^\s.0-9][^\s.]*)?$"}),
-)
-FLAG = Kind("true or false", _flag, schema={"type": "boolean"})
-NAME = Kind(
-    "a name of letters, digits and _, not starting with a digit",
-    _name,
-    schema={"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
-)
-NUMBER = Kind("a number", _number, schema={"type": "number"})
-SECONDS = Kind(
-    "a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds",
-    _seconds,
-    schema={
-        "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": DAY},
-            {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m)$"},
-        ]
-    },
-)
-DAYS = Kind(
-    "a number of days from 1d to 99999d, such as 30d, or null for ever",
-    _days,
-    schema=_or_null({"type": "string", "pattern": "^[1-9][0-9]{0,4}d$"}),
-)
-DELIMITER = Kind(
-    "one ASCII character other than a quote or line break, such as ',' or \"\\t\"",
-    _delimiter,
-    schema={"type": "string", "pattern": r"""^[^"'\r\n\u0000\u0080-\uffff]$"""},
-)
-TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone, schema=_TEXT)
-PLACE = Kind("a path or URI", _place, is_text=True, schema=_PLACE)
-OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_text=True, schema=_or_null(_PLACE))
-VARIABLE = Kind(
-    "the name of an environment variable, or null for none",
-    _variable,
-    is_text=True,
-    schema=_or_null({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}),
-)
+TABLE = Kind("the name of a table, or schema.table", _table, is_text=True)
+FLAG = Kind("true or false", _flag)
+NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
+NUMBER = Kind("a number", _number)
+SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
+DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
+DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
+TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
+PLACE = Kind("a path or URI", _place, is_text=True)
+OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_text=True)
+VARIABLE = Kind("the name of an environment variable, or null for none", _variable, is_text=True)
 COLUMN = text("a column name")
 OPTIONAL_COLUMN = optional_text("a column name")
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
-STATE = Kind(
-    "the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME",
-    _state,
-    is_text=True,
-    schema=_PLACE,
-)
+STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
 ENGINES = ("embedded", "spark")
-BUCKETS = Kind(
-    "a whole number from 1 to 10000, or null for as many as there are cores",
-    _optional_whole,
-    schema=_or_null(_integer(1, 10_000)),
-)
-CONF_VALUE = Kind("a text, a number, true or false", _conf_value, schema={"type": ["string", "number", "boolean"]})
+BUCKETS = Kind("a whole number from 1 to 10000, or null for as many as there are cores", _optional_whole)
+CONF_VALUE = Kind("a text, a number, true or false", _conf_value)

@@ -12,16 +12,41 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from tillwatch.config.kinds import PLACE, Kind
+from tillwatch.config import kinds
+from tillwatch.config.kinds import Kind
 from tillwatch.config.settings import Lookup, PatternChoice, Section, Settings
 from tillwatch.config.shape import SHORT
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_NAME = {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
+_DURATION = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m)$"}
+_SCHEMES = ["abfss", "az", "file", "gdrive", "gs", "s3", "postgres", "postgresql", "sqlite"]
+_ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in scheme) for scheme in _SCHEMES)
+_PLACE_PATTERN: Mapping[str, Any] = {**kinds.TEXT, "not": {"pattern": rf"^({_ANY_CASE}):(?!//)"}}
+_NULL = {"type": "null"}
+
+_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    kinds.FLAG.words: {"type": "boolean"},
+    kinds.NAME.words: _NAME,
+    kinds.NUMBER.words: {"type": "number"},
+    kinds.SECONDS.words: {"anyOf": [{"type": "number", "minimum": 0, "maximum": kinds.DAY}, _DURATION]},
+    kinds.DAYS.words: {"anyOf": [{"type": "string", "pattern": "^[1-9][0-9]{0,4}d$"}, _NULL]},
+    kinds.DELIMITER.words: {"type": "string", "pattern": r"""^[^"'\r\n\u0000\u0080-\uffff]$"""},
+    kinds.TIMEZONE.words: kinds.TEXT,
+    kinds.PLACE.words: {"$ref": "#/$defs/place"},
+    kinds.OPTIONAL_PLACE.words: {"anyOf": [{"$ref": "#/$defs/place"}, _NULL]},
+    kinds.VARIABLE.words: {"anyOf": [_NAME, _NULL]},
+    kinds.TABLE.words: {"anyOf": [{"type": "string", "pattern": r"^[^\s.0-9][^\s.]*(\.[^\s.0-9][^\s.]*)?$"}, _NULL]},
+    kinds.STATE.words: {"$ref": "#/$defs/place"},
+    kinds.BUCKETS.words: {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 10_000}, _NULL]},
+    kinds.CONF_VALUE.words: {"type": ["string", "number", "boolean"]},
+}
+"""What can be said of single kinds, by their words."""
+
 _DEFINED: Mapping[str, Any] = {
-    "place": PLACE.schema,
+    "place": _PLACE_PATTERN,
     "variable": {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", "description": "From the environment."},
 }
-_PLACE = {"$ref": "#/$defs/place"}
 _VARIABLE = {"$ref": "#/$defs/variable"}
 """What any value may be instead: a text with `${NAME}` in it."""
 
@@ -52,7 +77,7 @@ def _field(name: str, field: FieldInfo) -> dict[str, Any]:
     else:
         schema = _value(field.annotation, field.metadata)
         if name in SHORT:
-            schema = {"anyOf": [_PLACE, schema]}
+            schema = {"anyOf": [schema_of(kinds.PLACE), schema]}
     if isinstance(field.default, str | int | float):
         schema = {**schema, "default": field.default}
     return {**schema, "description": field.description or ""}
@@ -68,7 +93,7 @@ def _value(annotation: Any, marks: Any = ()) -> dict[str, Any]:
         return _value(parts[0], annotation.__metadata__)
     if isinstance(annotation, type) and issubclass(annotation, Section):
         section = _section(annotation)
-        return {"anyOf": [_PLACE, section]} if annotation is Lookup else section
+        return {"anyOf": [schema_of(kinds.PLACE), section]} if annotation is Lookup else section
     if isinstance(origin, type) and issubclass(origin, Mapping):
         least = next((mark.min_length for mark in marks if hasattr(mark, "min_length")), 0)
         return _mapping(*parts) | ({"minProperties": least} if least else {})
@@ -79,16 +104,23 @@ def _value(annotation: Any, marks: Any = ()) -> dict[str, Any]:
     raise TypeError(f"no rule for the JSON Schema of {annotation}")
 
 
+def schema_of(kind: Kind) -> Mapping[str, Any]:
+    """What can be said of a kind of value. Raises TypeError for one that nothing is said of."""
+    if not (schema := kind.schema or _SCHEMAS.get(kind.words)):
+        raise TypeError(f"no JSON Schema is known for '{kind.words}': say it in {__name__}")
+    return schema
+
+
 def _kind(kind: Kind) -> dict[str, Any]:
-    schema = _PLACE if kind is PLACE else dict(kind.schema)
+    schema = dict(schema_of(kind))
     return schema if kind.is_text else {"anyOf": [schema, _VARIABLE]}
 
 
 def _mapping(key: Any, value: Any) -> dict[str, Any]:
-    kinds = [mark for mark in getattr(key, "__metadata__", ()) if isinstance(mark, Kind)]
+    marks = [mark for mark in getattr(key, "__metadata__", ()) if isinstance(mark, Kind)]
     return {
         "type": "object",
-        "propertyNames": dict(kinds[0].schema) if kinds else {},
+        "propertyNames": dict(schema_of(marks[0])) if marks else {},
         "additionalProperties": _value(value),
     }
 
