@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings
+from tillwatch.config import Settings, is_uri
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.lookup import LookupData
@@ -19,6 +19,7 @@ from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns, read_patterns
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
@@ -75,16 +76,16 @@ def language(settings: Settings) -> Language:
     return Language(features, sources, mapped, settings.amounts.digits)
 
 
-def compose(settings: Settings) -> Composed:
-    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
+    """Understands a configuration, with its own patterns or these instead.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
     _check_places(settings)
     _check_outputs(settings)
     known = language(settings)
     sources, mapped = known.lookups, known.columns
-    try:
-        program = known.compiler().program(load_patterns(settings.patterns))
-    except PatternError as error:
-        raise all_problems(settings, known, error) from None
+    program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
     _check_mapped(program, mapped, settings)
     needed = {*ALWAYS, *settings.columns.explicit, *program.columns}
     return Composed(
@@ -95,6 +96,14 @@ def compose(settings: Settings) -> Composed:
         {n: c for n, c in mapped.items() if n in needed},
         frozenset(n for n in mapped if n not in needed),
     )
+
+
+def _program(settings: Settings, known: Language) -> Program:
+    """The program of the configured patterns."""
+    try:
+        return known.compiler().program(load_patterns(settings.patterns))
+    except PatternError as error:
+        raise all_problems(settings, known, error) from None
 
 
 def all_problems(settings: Settings, known: Language, first: PatternError) -> PatternError:
@@ -120,6 +129,7 @@ def _check_places(settings: Settings) -> None:
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
             open_store(uri)
@@ -155,6 +165,8 @@ def object_places(settings: Settings) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if settings.engine == "spark":
+        places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
@@ -165,7 +177,7 @@ def overlaps(settings: Settings) -> Iterator[str]:
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
     for name, uri in (object_places(settings) | tables).items():
-        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
                 yield f"{name}: {place} is the place of {other} too; give each its own"
@@ -185,12 +197,12 @@ def _is_in(place: str, folder: str) -> bool:
 
 def _whole(place: str) -> str:
     """A place by which it is known whether two are the same."""
-    return place if "://" in place else os.path.realpath(place)
+    return place if is_uri(place) else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
-    uri = lookup.uri if "://" in lookup.uri else None
+    uri = lookup.uri if is_uri(lookup.uri) else None
     if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:
@@ -234,10 +246,13 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
+
+    Raises SourceError.
+    """
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
+    lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,

@@ -26,10 +26,10 @@ from tillwatch.compose import compose
 from tillwatch.config import load
 from tillwatch.config.yaml import MapNode, parse_yaml
 from tillwatch.engine.decode import Decoder
-from tillwatch.engine.trial import Bench
 from tillwatch.generate import generate
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.program import Compiler, LookupSpec
+from tillwatch.trials.run import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = {str(p.relative_to(ROOT)): p for p in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])}
@@ -49,7 +49,6 @@ ANY_PATTERN = "{id: Own, action: LOOK, per: customer, when: transactions > 1}"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAVED = re.compile(r"Save this as `([^`]+)`[^`]*:\n\n\Z")
 OURS = ("./run", "tillwatch")
-DOCUMENTED = ("customer", "merchant", "category", "gender", "amount")
 
 
 @dataclass(frozen=True)
@@ -240,10 +239,11 @@ def test_yaml(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(root, MapNode)
     if "id" in root.items:
         importance = LookupSpec("importance", ("customer", "merchant"), "float")
-        bench = Bench(DOCUMENTED, lambda: Compiler(built_in_features(), {"importance": importance}, 4))
         pattern = read_pattern(block.text, str(block))
-        assert bench.compiler().program([pattern]).plans
-        assert [example.name for example in pattern.examples if not bench.run(pattern, example).ok] == []
+        assert Compiler(built_in_features(), {"importance": importance}, 4).program([pattern]).plans
+        (tmp_path / "tillwatch.yaml").write_text(SMALL_RUN, "utf-8")
+        settings = load(tmp_path / "tillwatch.yaml")
+        assert [e.name for e in pattern.examples if not run(settings, pattern, e).ok] == []
         return
     monkeypatch.chdir(tmp_path)
     Path("my-patterns").mkdir()

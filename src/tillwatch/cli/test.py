@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tillwatch.cli.clauses import clause_lines
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured
 from tillwatch.cli.outcome import FAILED
-from tillwatch.cli.words import many, value_in_words
+from tillwatch.cli.words import many
 
 if TYPE_CHECKING:
-    from tillwatch.engine.trial import Clause, Trial
-    from tillwatch.trials import Trials
+    from tillwatch.trials.run import Trial
+
+Trials = Mapping[str, "Iterable[Trial]"]
+"""Of each pattern by its id, in order."""
 
 
 @click.command(
@@ -44,10 +47,12 @@ def test(names: tuple[str, ...], config: Path, overrides: tuple[str, ...], form:
     Exits with 1 when a pattern does not do what an example says.
     """
     from tillwatch.config import load
-    from tillwatch.trials import trials
+    from tillwatch.trials.chosen import chosen
+    from tillwatch.trials.run import trials_of
 
-    found = trials(load(config, overrides), names)
-    failed = _as_json(found) if form == "json" else _as_text(found)
+    settings = load(config, overrides)
+    trials = {pattern.id: trials_of(settings, pattern) for pattern in chosen(settings, names)}
+    failed = _as_json(trials) if form == "json" else _as_text(trials)
     if failed:
         raise click.exceptions.Exit(FAILED)
 
@@ -55,57 +60,46 @@ def test(names: tuple[str, ...], config: Path, overrides: tuple[str, ...], form:
 def _as_text(trials: Trials) -> int:
     """Prints a line for each example; returns how many fail."""
     total = failed = 0
-    for pattern in trials.patterns:
-        for trial in trials.run(pattern):
+    for pattern, its in trials.items():
+        before = total
+        for trial in its:
             total, failed = total + 1, failed + (not trial.ok)
-            click.echo(f"{'ok  ' if trial.ok else 'FAIL'} {pattern.id}: {trial.example.name}")
+            click.echo(f"{'ok  ' if trial.ok else 'FAIL'} {pattern}: {trial.example.name}")
             for line in _why(trial):
                 click.echo(f"     {line}")
-        if not pattern.examples:
-            click.echo(f"-    {pattern.id}: no examples")
-    click.echo(
-        f"test: {failed} of {many(total, 'example')} failed" if failed else f"test: ok, {many(total, 'example')}"
-    )
+        if total == before:
+            click.echo(f"-    {pattern}: no examples")
+    examples = many(total, "example")
+    click.echo(f"test: {failed} of {examples} failed" if failed else f"test: ok, {examples}")
     return failed
 
 
 def _why(trial: Trial) -> Iterator[str]:
     for difference in trial.differences:
         yield f"{trial.example.place}: {difference.text}"
-        width = max((len(clause.text) for clause in difference.clauses), default=0)
-        for clause in difference.clauses:
-            yield f"  {_truth(clause):<7} {clause.text:<{width}}  {_values(clause)}".rstrip()
-
-
-def _truth(clause: Clause) -> str:
-    return "unknown" if clause.true is None else str(clause.true).lower()
-
-
-def _values(clause: Clause) -> str:
-    return ", ".join(f"{name} is {value_in_words(value)}" for name, value in clause.values.items())
+        if difference.clause is not None:
+            yield from clause_lines(difference.clause)
 
 
 def _as_json(trials: Trials) -> int:
     """Prints one object; returns how many examples fail."""
-    ran = [(pattern, trial) for pattern in trials.patterns for trial in trials.run(pattern)]
-    failed = sum(not trial.ok for _, trial in ran)
-    examples = [_record(trial) for _, trial in ran]
-    without = [pattern.id for pattern in trials.patterns if not pattern.examples]
+    ran = {pattern: list(its) for pattern, its in trials.items()}
+    examples = [_record(trial) for its in ran.values() for trial in its]
+    failed = sum(not example["ok"] for example in examples)
+    without = [pattern for pattern, its in ran.items() if not its]
     click.echo(json.dumps({"ok": not failed, "failed": failed, "examples": examples, "without": without}, indent=2))
     return failed
 
 
 def _record(trial: Trial) -> dict[str, Any]:
+    from tillwatch.history.clauses import as_json
+
     return {
         "pattern": trial.pattern,
         "example": trial.example.name,
         "place": trial.example.place,
         "ok": trial.ok,
         "differences": [
-            {
-                "text": difference.text,
-                "clauses": [{"clause": c.text, "true": c.true, "values": dict(c.values)} for c in difference.clauses],
-            }
-            for difference in trial.differences
+            {"text": d.text, "condition": None if d.clause is None else as_json(d.clause)} for d in trial.differences
         ],
     }

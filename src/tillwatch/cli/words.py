@@ -57,21 +57,16 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     ['percent_rank(transactions) over merchant is 0.9375: rank 1,201 of 1,281, cut-off at 93']
     """
     for name, value in evidence.get("features", {}).items():
-        yield f"{name} is {value_in_words(value)}"
+        yield f"{name} is {_value(value)}"
     for name, rank in evidence.get("ranks", {}).items():
-        place = f"rank {value_in_words(rank['rank'])} of {value_in_words(rank['population'])}"
-        cut = "" if rank["cut_off"] is None else f", cut-off at {value_in_words(rank['cut_off'])}"
-        yield f"{name} is {value_in_words(rank['value'])}: {place}{cut}"
+        place = f"rank {_value(rank['rank'])} of {_value(rank['population'])}"
+        cut = "" if rank["cut_off"] is None else f", cut-off at {_value(rank['cut_off'])}"
+        yield f"{name} is {_value(rank['value'])}: {place}{cut}"
     for name, quantile in evidence.get("quantiles", {}).items():
-        yield f"{name} is {value_in_words(quantile['value'])}, over {value_in_words(quantile['population'])}"
+        yield f"{name} is {_value(quantile['value'])}, over {_value(quantile['population'])}"
 
 
-def value_in_words(value: object) -> str:
-    """A value of a feature.
-
-    >>> [value_in_words(v) for v in (1200, 22.50, None)]
-    ['1,200', '22.5', 'unknown']
-    """
+def _value(value: object) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, float):

@@ -1,37 +1,24 @@
-"""Which patterns are tried with their examples, and the trials."""
+"""Which patterns are tried with their examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tillwatch.compose import Language, language
 from tillwatch.config import PatternChoice, Settings
 from tillwatch.config.yaml import suggestion
-from tillwatch.engine.trial import Bench, Trial
 from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.catalogue import built_in, read_patterns
 from tillwatch.patterns.examples import unknown_columns
 from tillwatch.patterns.pattern import Pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Trials:
-    """Patterns that can be tried, in order. The thresholds are those of their files: examples are written for them."""
+def chosen(settings: Settings, names: Sequence[str] = ()) -> list[Pattern]:
+    """The configured patterns, or those of the ids, files and folders named, in order.
 
-    patterns: tuple[Pattern, ...]
-    bench: Bench
-
-    def run(self, pattern: Pattern) -> Iterator[Trial]:
-        """The trials of a pattern's examples, in order."""
-        return (self.bench.run(pattern, example) for example in pattern.examples)
-
-
-def trials(settings: Settings, names: Sequence[str] = ()) -> Trials:
-    """Those of the configured patterns, or of the ids, files and folders named.
-
-    Raises ConfigError or PatternError with everything that keeps a pattern or an example from being tried.
+    Their thresholds are those of their files: examples are written for them. Raises ConfigError or PatternError with
+    everything that keeps a pattern or an example from being tried.
     """
     known = language(settings)
     configured = [_as_written(choice) for choice in settings.patterns]
@@ -45,7 +32,7 @@ def trials(settings: Settings, names: Sequence[str] = ()) -> Trials:
         patterns.append(found)
     if problems:
         raise PatternError("\n".join(dict.fromkeys(problems)))
-    return Trials(tuple(patterns), Bench(tuple(known.columns), known.compiler, settings.amounts.negative))
+    return patterns
 
 
 def _as_written(choice: PatternChoice) -> PatternChoice:
