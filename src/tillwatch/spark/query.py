@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import queue
-import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from tillwatch.config import masked
 from tillwatch.errors import RunError
-from tillwatch.spark.source import ChunkSource, ReadPlan
+from tillwatch.spark.scratch import scratch
+from tillwatch.spark.source import ReadPlan, chunk_source
 from tillwatch.spark.worker import COLUMNS, Job, fold_shards
 
 Records = list[tuple[int, str, bytes]]
@@ -31,10 +32,11 @@ class Query:
         self._shards = plan.groups[-1].shards.stop
         self._told: queue.Queue[Records | Exception] = queue.Queue()
         self._committed: queue.Queue[bool] = queue.Queue()
-        self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
-        spark.dataSource.register(ChunkSource)
-        stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
-        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", self._checkpoint)
+        spark.dataSource.register(chunk_source(plan))
+        stream = spark.readStream.format("tillwatch").load()
+        self._open = ExitStack()
+        checkpoint = self._open.enter_context(scratch())
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", str(checkpoint))
         writer = writer.trigger(availableNow=True) if once else writer
         self._query: StreamingQuery = writer.start()
 
@@ -78,10 +80,10 @@ class Query:
         """Stops the query, and forgets its checkpoint."""
         self._committed.put(False)
         self._query.stop()
-        shutil.rmtree(self._checkpoint, ignore_errors=True)
+        self._open.close()
 
 
 def _failed(error: Exception) -> RunError:
     lines = [line for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith(("tillwatch.errors.", "RuntimeError"))), "")
-    return RunError(f"Spark failed: {told or (lines or [type(error).__name__])[0]}")
+    return RunError(masked(f"Spark failed: {told or (lines or [type(error).__name__])[0]}"))

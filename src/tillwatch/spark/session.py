@@ -8,21 +8,26 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tillwatch.config import Spark
+from tillwatch.config import Spark, masked
+from tillwatch.config.secrets import HIDDEN_SETTINGS, is_hidden_setting
 from tillwatch.errors import ConfigError, RunError
+from tillwatch.spark.scratch import scratch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 OLDEST_JAVA = 17
 MISSING = "engine: spark needs PySpark: pip install 'tillwatch[spark]'"
+CONNECT = (
+    "spark.master: Spark Connect (sc://) is not supported: a batch would be taken over on the server, and not by this "
+    "process, which holds the state. Use spark://, yarn, k8s:// or local[…]; see docs/spark.md."
+)
 
 _SESSION = {
     "spark.sql.adaptive.enabled": "false",  # a task per shard is what is wanted
@@ -36,6 +41,7 @@ _START = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.executorEnv.POLARS_MAX_THREADS": "1",  # tasks are what runs in parallel
+    "spark.redaction.regex": HIDDEN_SETTINGS,  # in Spark's own pages and logs
 }
 _LOGGING = """\
 rootLogger.level = error
@@ -45,6 +51,8 @@ appender.console.name = console
 appender.console.target = SYSTEM_ERR
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
+logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer
+logger.gateway.level = error
 logger.streaming.name = org.apache.spark.sql.execution.streaming
 logger.streaming.level = off
 logger.executor.name = org.apache.spark.executor
@@ -68,13 +76,15 @@ def session(spark: Spark) -> Iterator[SparkSession]:
 
     Raises ConfigError when PySpark is missing, RunError when Spark cannot be started.
     """
+    if (spark.master or "").startswith("sc://"):
+        raise ConfigError(CONNECT)
     try:
         from pyspark import SparkContext
     except ImportError:
         raise ConfigError(MISSING) from None
     there = SparkContext._active_spark_context is not None
-    with tempfile.TemporaryDirectory(prefix="tillwatch-spark-", ignore_cleanup_errors=True) as folder:
-        started = _start(spark, Path(folder), there=there)
+    with scratch() as folder:
+        started = _start(spark, folder, there=there)
         try:
             own = started.newSession()
             for name, value in {**_SESSION, **spark.conf}.items():
@@ -90,20 +100,31 @@ def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName("tillwatch")
     if there:
-        return builder.getOrCreate()
+        return SparkSession.builder.getOrCreate()
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ  # Java runs already, as spark-submit was told
-    java = {} if under_submit else _java(spark, folder)
-    for name, value in {**_START, **spark.conf, **java}.items():
-        builder = builder.config(name, value)
+    settings = {**_START, "spark.app.name": "tillwatch", **spark.conf, **({} if under_submit else _java(spark, folder))}
     if spark.master is not None or not under_submit:
-        builder = builder.master(spark.master or "local[*]")
+        settings["spark.master"] = spark.master or "local[*]"
     try:
         with _signals_kept():
-            return builder.getOrCreate()
+            _launch(settings)
+            return SparkSession.builder.config(map=settings).getOrCreate()
     except (PySparkException, OSError) as error:
         raise RunError(f"Spark could not be started: {_brief(error)}") from None
+
+
+def _launch(settings: Mapping[str, str]) -> None:
+    """Starts Java, if it is not there. Its arguments are seen by all on this machine, so secrets follow later."""
+    from pyspark import SparkConf, SparkContext
+
+    plain = SparkConf()
+    plain.setAll([(name, value) for name, value in settings.items() if not _is_secret(name, value)])
+    SparkContext._ensure_initialized(conf=plain)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return is_hidden_setting(name) or masked(value) != value
 
 
 def _java(spark: Spark, folder: Path) -> dict[str, str]:
@@ -111,7 +132,7 @@ def _java(spark: Spark, folder: Path) -> dict[str, str]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["JAVA_HOME"] = str(java_home(folder))
     (folder / "log4j2.properties").write_text(_LOGGING)
-    quiet = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties"
+    quiet = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties -Djava.io.tmpdir={folder}"
     settings = {
         "spark.driver.extraJavaOptions": f"{quiet} {spark.conf.get('spark.driver.extraJavaOptions', '')}".strip()
     }
@@ -188,4 +209,4 @@ def _wrapped(home: Path, folder: Path) -> Path:
 
 
 def _brief(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return masked(str(error).strip().partition("\n")[0])
