@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.spark_alone import processor
+
 if TYPE_CHECKING:
     import psycopg
     from pyspark.sql import DataFrame, SparkSession
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 TABLES = """
 CREATE TABLE pair (customer text, merchant text, n bigint, total numeric, PRIMARY KEY (customer, merchant));
 CREATE TABLE seen (merchant text, customer text, gender text, PRIMARY KEY (merchant, customer, gender));
-CREATE TABLE detection (pattern text, customer text, merchant text, chunk int, PRIMARY KEY (pattern, customer, merchant))
+CREATE TABLE detection (
+  pattern text, customer text, merchant text, chunk int, PRIMARY KEY (pattern, customer, merchant))
 """
 UPSERT_PAIR = """
 INSERT INTO pair VALUES (%s, %s, %s, %s) ON CONFLICT (customer, merchant)
@@ -62,8 +65,8 @@ def work(spark: SparkSession, db: psycopg.Connection[Any], batch: DataFrame, num
     """One batch."""
     from pyspark.sql import functions as f
 
-    clean = batch.select(*(f.regexp_replace(f.trim(c), "^'|'$", "").alias(c) for c in ("customer", "merchant", "gender")),
-                         f.col("amount").cast("decimal(18, 4)").alias("amount")).cache()  # fmt: skip
+    texts = [f.regexp_replace(f.trim(c), "^'|'$", "").alias(c) for c in ("customer", "merchant", "gender")]
+    clean = batch.select(*texts, f.col("amount").cast("decimal(18, 4)").alias("amount")).cache()
     sums = clean.groupBy("customer", "merchant").agg(f.count("*").alias("n"), f.sum("amount").alias("total")).collect()
     genders = clean.where("gender IN ('F', 'M')").select("merchant", "customer", "gender").distinct().collect()
     with db.transaction(), db.cursor() as cursor:
@@ -110,7 +113,7 @@ def main(landed: str, importance: str, place: str, chunks: str) -> None:
     db.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
     db.execute(f'SET search_path TO "{schema}"')
     db.execute(TABLES)
-    done: list[float] = []
+    done: list[list[float]] = []
     with tempfile.TemporaryDirectory() as checkpoint:
         folder = Path(checkpoint) / "chunks"
         folder.mkdir()
@@ -121,17 +124,17 @@ def main(landed: str, importance: str, place: str, chunks: str) -> None:
         weights(spark, importance)
         schema_of = spark.read.parquet(str(folder)).schema
         stream = spark.readStream.schema(schema_of).option("maxFilesPerTrigger", 1).parquet(str(folder))
-        began = time.perf_counter()
+        began, used = time.perf_counter(), processor()
 
         def batch(frame: DataFrame, number: int) -> None:
             work(spark, db, frame, number)
-            done.append(time.perf_counter() - began)
+            done.append([number + 1, time.perf_counter() - began, processor() - used])
 
         writer = stream.writeStream.foreachBatch(batch).option("checkpointLocation", f"{checkpoint}/checkpoint")
         writer.trigger(availableNow=True).start().awaitTermination()
         spark.stop()
     found = db.execute("SELECT chunk, pattern, customer, merchant FROM detection").fetchall()
-    print(json.dumps({"commits": [[n + 1, s] for n, s in enumerate(done)], "found": found}))
+    print(json.dumps({"commits": done, "found": found}))
 
 
 if __name__ == "__main__":

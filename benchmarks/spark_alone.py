@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,19 +35,36 @@ def link(pipeline: Pipeline, source: Path, upto: int) -> None:
         os.link(file, target / file.name)
 
 
+def processor() -> float:
+    """Seconds of the processors that this process and all below it have used."""
+    used, parents = {}, {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = place.read_text().rpartition(")")[2].split()
+            pid = int(place.parent.name)
+            parents[pid], used[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+    return sum(ticks for pid, ticks in used.items() if _is_below(pid, parents)) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_below(pid: int, parents: Mapping[int, int]) -> bool:
+    while pid and pid != os.getpid():
+        pid = parents.get(pid, 0)
+    return pid == os.getpid()
+
+
 def backlog(pipeline: Pipeline, source: Path, upto: int, per_batch: int) -> list[list[float]]:
-    """[chunks done, seconds since the start] of every commit, when all the chunks are there."""
+    """[chunks done, seconds, processor seconds since the start] of every commit, when all the chunks are there."""
     from tillwatch.detect.loop import Processed
     from tillwatch.spark import detect
 
     detect.BATCH_CHUNKS, detect.BATCH_ROWS = per_batch, 10**9
     link(pipeline, source, upto)
     commits: list[list[float]] = []
-    began = time.perf_counter()
+    began, used = time.perf_counter(), processor()
 
     def count(event: Event) -> None:
         if isinstance(event, Processed):
-            commits.append([event.last + 1, time.perf_counter() - began])
+            commits.append([event.last + 1, time.perf_counter() - began, processor() - used])
 
     pipeline.detect(once=True, observer=count)
     return commits

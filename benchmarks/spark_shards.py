@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Spread
-
 
 def main(config: str, landed: str, batch: str, *buckets: str) -> None:
     from tillwatch.landing import Landing
@@ -29,7 +27,7 @@ def main(config: str, landed: str, batch: str, *buckets: str) -> None:
 
 
 def measured(pipeline: Any, landing: Any, batches: Sequence[Sequence[int]], buckets: int) -> dict[str, Any]:
-    """Milliseconds a chunk: of reading tasks, and of each shard; rows that each shard gets, as they were and added up."""
+    """Milliseconds a chunk of reading tasks and of each shard; the rows that each shard gets, landed and added up."""
     from tillwatch.spark.shards import groups_of
 
     setup = pipeline.setup
@@ -81,13 +79,13 @@ class Tasks:
         """The records that reading tasks send, and how long that took."""
         from tillwatch.spark.gather import gather
 
-        began, found = time.perf_counter(), []
+        began, found = time.process_time(), []
         for number in numbers:
             chunk = self.landing.read(number, list(self.setup.columns.values()))
             (decoded,) = self.decoder.decode([chunk.frame])
             found += [(s, number, "rows", d) for s, d in gather(decoded.rows, self.decoder.dictionaries, self.groups)]
         self.bytes += sum(len(record[3]) for record in found)
-        return found, time.perf_counter() - began
+        return found, time.process_time() - began
 
     def fold(self, sent: Sequence[tuple[int, int, str, bytes]]) -> Iterator[tuple[int, float, tuple[int, int]]]:
         """Each shard, how long its task took, and its rows: as they were landed, and added up."""
@@ -101,9 +99,9 @@ class Tasks:
             times = [unpack(record[3], "a record")["times"] for record in mine]
             m = self.manifest
             job = Job(self.groups, m.chunk, m.run, m.shards, self.store.uri, self.lookups)
-            began = time.perf_counter()
+            began = time.process_time()
             out = list(fold_shards(job, [records(mine)]))
-            yield shard, time.perf_counter() - began, (int(sum(t.sum() for t in times)), sum(map(len, times)))
+            yield shard, time.process_time() - began, (int(sum(t.sum() for t in times)), sum(map(len, times)))
             told += [r for b in out for r in zip(*(c.to_pylist() for c in b.columns), strict=True)]
         versions = told_by([(r[0], r[2], r[3]) for r in told], self.program).versions
         self.manifest = self.manifest.after(sent[-1][1] + 1, versions)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tillwatch.check import check
 from tillwatch.errors import ConfigError
 from tillwatch.pipeline import Pipeline
