@@ -16,6 +16,16 @@ for module in (
     pytest.register_assert_rewrite(f"tillwatch.testing.{module}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on Spark come first: so one worker has them, and with it one Spark, while idle ones take from the end."""
+    items.sort(key=lambda item: not _is_on_spark(item))
+
+
+def _is_on_spark(item: pytest.Item) -> bool:
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return item.path.parent.name == "spark" or parameters.get("engine") == "spark"
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[None]:
     """A Spark in this process, made when first asked for: whatever pipeline runs here uses it."""

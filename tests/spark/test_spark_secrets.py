@@ -53,7 +53,7 @@ def test_settings_that_are_no_secrets_may_stand_in_the_file(new: Site) -> None:
 def test_check_hides_them(new: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan shows the settings of Spark, and *** for what may be a secret by its name or its value."""
     monkeypatch.setenv("OUR_SECRET", SECRET)
-    said = f"{KEY}: ${{OUR_SECRET}}, spark.executorEnv.HTTPS_PROXY: 'http://till:${{OUR_SECRET}}@proxy', "
+    said = f"{KEY}: '${{OUR_SECRET}}', spark.executorEnv.HTTPS_PROXY: 'http://till:${{OUR_SECRET}}@proxy', "
     new.config.write_text(new.config.read_text().replace("conf: {", f"conf: {{{said}"))
     text = "\n".join(check(new.pipeline).lines)
     assert f"{KEY} = ***" in text

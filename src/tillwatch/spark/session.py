@@ -56,6 +56,8 @@ appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
 logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer
 logger.gateway.level = error
+logger.context.name = org.apache.spark.SparkContext
+logger.context.level = off
 logger.streaming.name = org.apache.spark.sql.execution.streaming
 logger.streaming.level = off
 logger.executor.name = org.apache.spark.executor
@@ -101,6 +103,7 @@ def session(spark: Spark) -> Iterator[SparkSession]:
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -114,7 +117,7 @@ def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
         with _signals_kept():
             _launch(settings)
             return SparkSession.builder.config(map=settings).getOrCreate()
-    except (PySparkException, OSError) as error:
+    except (PySparkException, Py4JError, OSError) as error:
         raise RunError(f"Spark could not be started: {_brief(error)}") from None
 
 
@@ -224,4 +227,6 @@ def _wrapped(home: Path, folder: Path) -> Path:
 
 
 def _brief(error: Exception) -> str:
-    return masked(str(error).strip().partition("\n")[0])
+    """The line that says it: what Java has raised stands behind a colon in the second."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return masked(next((line[2:] for line in lines if line.startswith(": ")), lines[0]))
