@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings
+from tillwatch.config import Settings, is_uri
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
-from tillwatch.patterns.catalogue import declared_features, load_patterns
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.catalogue import declared_features, load_patterns, read_patterns
+from tillwatch.patterns.features import TEXT_COLUMNS, Feature
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
@@ -49,19 +51,41 @@ class Composed:
     optional: frozenset[str]
 
 
-def compose(settings: Settings) -> Composed:
-    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
-    _check_places(settings)
-    _check_outputs(settings)
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What patterns may name in a configuration: its features, its lookups, and its columns by logical name."""
+
+    features: Mapping[str, Feature]
+    lookups: tuple[LookupSource, ...]
+    columns: Mapping[str, str]
+    digits: int
+
+    def compiler(self) -> Compiler:
+        """A new compiler of patterns."""
+        return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits)
+
+
+def language(settings: Settings) -> Language:
+    """What patterns may name. Raises ConfigError or PatternError with the place of the mistake."""
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns)
     features = declared_features(settings.features, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
         raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
-    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits)
-    program = compiler.program(patterns)
     mapped = {n: c for n in (*TEXT_COLUMNS, "amount", "time") if (c := getattr(settings.columns, n))}
+    return Language(features, sources, mapped, settings.amounts.digits)
+
+
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
+    """Understands a configuration, with its own patterns or these instead.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
+    _check_places(settings)
+    _check_outputs(settings)
+    known = language(settings)
+    sources, mapped = known.lookups, known.columns
+    program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
     _check_mapped(program, mapped, settings)
     needed = {*ALWAYS, *settings.columns.explicit, *program.columns}
     return Composed(
@@ -74,6 +98,29 @@ def compose(settings: Settings) -> Composed:
     )
 
 
+def _program(settings: Settings, known: Language) -> Program:
+    """The program of the configured patterns."""
+    try:
+        return known.compiler().program(load_patterns(settings.patterns))
+    except PatternError as error:
+        raise all_problems(settings, known, error) from None
+
+
+def all_problems(settings: Settings, known: Language, first: PatternError) -> PatternError:
+    """What is wrong with every pattern, each by itself and in the order of the files; then what else `first` says."""
+    lines: list[str] = []
+    for pattern in read_patterns(settings.patterns):
+        try:
+            if isinstance(pattern, ConfigError):
+                raise pattern
+            program = known.compiler().program([pattern])
+            found = [f for p in program.plans for f in findings(p, program, negative=settings.amounts.negative)]
+            lines += [f.text for f in found if f.wrong]
+        except ConfigError as error:
+            lines += str(error).splitlines()
+    return PatternError("\n".join(dict.fromkeys([*lines, *str(first).splitlines()])))
+
+
 def _check_places(settings: Settings) -> None:
     """Places that this version cannot reach are told before anything runs."""
     _check_source(settings.source.uri, settings, "source", "uri")
@@ -82,6 +129,7 @@ def _check_places(settings: Settings) -> None:
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
             open_store(uri)
@@ -117,6 +165,8 @@ def object_places(settings: Settings) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if settings.engine == "spark":
+        places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
@@ -127,7 +177,7 @@ def overlaps(settings: Settings) -> Iterator[str]:
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
     for name, uri in (object_places(settings) | tables).items():
-        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
                 yield f"{name}: {place} is the place of {other} too; give each its own"
@@ -147,16 +197,17 @@ def _is_in(place: str, folder: str) -> bool:
 
 def _whole(place: str) -> str:
     """A place by which it is known whether two are the same."""
-    return place if "://" in place else os.path.realpath(place)
+    return place if is_uri(place) else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
-    uri = lookup.uri if "://" in lookup.uri else None
-    if uri:
+    uri = lookup.uri if is_uri(lookup.uri) else None
+    if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:
-        return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value), uri=uri)
+        source = lookup_source(name, Path(lookup.uri), lookup.on, lookup.value)
+        return replace(source, uri=uri, table=lookup.table, query=lookup.query)
     except ConfigError as error:
         raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
 
@@ -195,10 +246,13 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
+
+    Raises SourceError.
+    """
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
+    lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,

@@ -7,8 +7,8 @@ generated reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -30,7 +30,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
 _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_TABLE = re.compile(r"[^\W\d][\w$]{0,62}(\.[^\W\d][\w$]{0,62})?")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
+TEXT: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
 _NOT_DELIMITERS = "\"'\r\n\0"
 
 
@@ -45,6 +47,8 @@ class Kind:
     words: str
     read: Callable[[Any], Any]
     is_text: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What JSON Schema can say of it, never less than `read` takes; those of single kinds are in `config.schema`."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validated)
@@ -67,7 +71,9 @@ def whole(low: int, high: int | None = None) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"a whole number from {low}" + (" up" if high is None else f" to {high}"), read)
+    words = f"a whole number from {low}" + (" up" if high is None else f" to {high}")
+    limits = {"minimum": low} if high is None else {"minimum": low, "maximum": high}
+    return Kind(words, read, schema={"type": "integer", **limits})
 
 
 def one_of(*words: str) -> Kind:
@@ -78,17 +84,17 @@ def one_of(*words: str) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"one of {', '.join(words)}", read)
+    return Kind(f"one of {', '.join(words)}", read, schema={"enum": [*words]})
 
 
 def text(words: str) -> Kind:
     """A text that is not blank and holds no NUL."""
-    return Kind(words, _text, is_text=True)
+    return Kind(words, _text, is_text=True, schema=TEXT)
 
 
 def optional_text(words: str) -> Kind:
     """As `text`, or null."""
-    return Kind(f"{words}, or null for none", _optional_text, is_text=True)
+    return Kind(f"{words}, or null for none", _optional_text, is_text=True, schema={"anyOf": [TEXT, {"type": "null"}]})
 
 
 def _text(value: object) -> str:
@@ -101,6 +107,15 @@ def _text(value: object) -> str:
 
 def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
+
+
+def is_uri(place: str) -> bool:
+    """Whether a place is named by a URI, and not by a path.
+
+    >>> [is_uri(place) for place in ("s3://bucket", "dbfs:/Volumes/main/bank/live", "./data")]
+    [True, True, False]
+    """
+    return "://" in place or place.lower().startswith("dbfs:/")
 
 
 def _place(value: object) -> str:
@@ -227,6 +242,32 @@ def _postgres(uri: str, rest: str) -> str:
     return uri
 
 
+def check_database_lookup(uri: str, table: str | None, query: str | None) -> None:
+    """Raises PydanticCustomError unless a database comes with a table or a query, and a file with neither."""
+    given = sum(said is not None for said in (table, query))
+    text = ""
+    if not uri.startswith(("postgresql://", "postgres://")):
+        text = "table and query go with the uri of a database, postgresql://HOST/DATABASE" if given else ""
+    elif given != 1:
+        text = "a lookup in a database needs a table or a query" + (", not both" if given else "")
+    elif _SCHEMA.search(uri):
+        text = "schema= is for the state; write the table as schema.table"
+    else:
+        try:
+            _postgres(uri, uri.partition("://")[2])
+        except ValueError as error:
+            text = str(error)
+    if text:
+        raise PydanticCustomError("rule", "{text}", {"text": text})
+
+
+def _table(value: object) -> str | None:
+    """A table's name, perhaps with its schema; letters are taken as they are written."""
+    if value is not None and not _TABLE.fullmatch(_text(value)):
+        raise ValueError
+    return None if value is None else str(value)
+
+
 def _optional_whole(value: object) -> int | None:
     return None if value is None else int(whole(1, 10_000).read(value))
 
@@ -242,6 +283,7 @@ def _conf_value(value: object) -> str:
     return value
 
 
+TABLE = Kind("the name of a table, or schema.table", _table, is_text=True)
 FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
 NUMBER = Kind("a number", _number)

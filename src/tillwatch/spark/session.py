@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,18 @@ from tillwatch.spark.scratch import scratch
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+ON_DATABRICKS = "DATABRICKS_RUNTIME_VERSION"
+"""Set where there always is a Spark."""
+
 OLDEST_JAVA = 17
 MISSING = "engine: spark needs PySpark: pip install 'tillwatch[spark]'"
 CONNECT = (
     "spark.master: Spark Connect (sc://) is not supported: a batch would be taken over on the server, and not by this "
     "process, which holds the state. Use spark://, yarn, k8s:// or local[…]; see docs/spark.md."
+)
+REMOTE = (
+    "this process reaches Spark by Spark Connect, which engine: spark cannot use; on Databricks choose a cluster with "
+    "dedicated access mode, not standard access mode and not serverless"
 )
 
 _SESSION = {
@@ -79,15 +87,15 @@ exec "{home}/bin/java" "$@"
 def session(spark: Spark) -> Iterator[SparkSession]:
     """A session of its own in the Spark of this process, which is started when there is none, and then ended.
 
-    Raises ConfigError when PySpark is missing, RunError when Spark cannot be started.
+    On Databricks there always is one, and it stays. Raises ConfigError when PySpark is missing, too old or only a
+    client, RunError when Spark cannot be started.
     """
     if (spark.master or "").startswith("sc://"):
         raise ConfigError(CONNECT)
-    try:
-        from pyspark import SparkContext
-    except ImportError:
-        raise ConfigError(MISSING) from None
-    there = SparkContext._active_spark_context is not None
+    _check_pyspark()
+    from pyspark import SparkContext
+
+    there = SparkContext._active_spark_context is not None or ON_DATABRICKS in os.environ
     with scratch() as folder:
         started = _start(spark, folder, there=there)
         try:
@@ -100,6 +108,21 @@ def session(spark: Spark) -> Iterator[SparkSession]:
         finally:
             if not there:
                 _end(started)
+
+
+def _check_pyspark() -> None:
+    """Raises ConfigError unless there is a PySpark that can be used."""
+    try:
+        import pyspark
+        from pyspark.sql.utils import is_remote
+    except ImportError:
+        raise ConfigError(MISSING) from None
+    if find_spec("pyspark.sql.datasource") is None:
+        raise ConfigError(
+            f"engine: spark needs Spark 4 or newer, found {pyspark.__version__}; on Databricks that is Runtime 17"
+        )
+    if is_remote():
+        raise ConfigError(REMOTE)
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
@@ -152,6 +175,8 @@ def _set_log_writer(spark: SparkSession) -> None:
     """Has checkpoints written by `_LOG_WRITER`, where this Spark has it under that name."""
     from py4j.protocol import Py4JJavaError
 
+    if ON_DATABRICKS in os.environ:
+        return  # its files are its own affair
     try:
         spark.sparkContext._jvm.java.lang.Class.forName(_LOG_WRITER)  # type: ignore[union-attr]
     except Py4JJavaError:
