@@ -133,13 +133,14 @@ def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
     if there:
         return SparkSession.builder.getOrCreate()
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ  # Java runs already, as spark-submit was told
-    settings = {**_START, "spark.app.name": "tillwatch", **spark.conf, **({} if under_submit else _java(spark, folder))}
+    java = {} if under_submit else _java(spark, folder)
+    settings = {**_START, "spark.app.name": "tillwatch", **spark.conf, **java}
     if spark.master is not None or not under_submit:
         settings["spark.master"] = spark.master or "local[*]"
     try:
         with _signals_kept():
             _launch(settings)
-            return SparkSession.builder.config(map=settings).getOrCreate()
+            return SparkSession.builder.config(map={**settings}).getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise RunError(f"Spark could not be started: {_brief(error)}") from None
 
