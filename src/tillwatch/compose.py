@@ -10,19 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings, Sql
+from tillwatch.config import Settings, Sql, is_uri
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.decode import Decoder, sources_of
 from tillwatch.engine.lookup import LookupData
-from tillwatch.errors import ConfigError, SourceError, StateError, StoreError, TillwatchError
+from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.model import STANDARD_KEYS
-from tillwatch.patterns.catalogue import declared_features, load_patterns
+from tillwatch.patterns.catalogue import declared_features, load_patterns, read_patterns
 from tillwatch.patterns.derived import Derived, parse_derived
 from tillwatch.patterns.expression import Expr, ExpressionError
-from tillwatch.patterns.features import columns_in, parse_filter
+from tillwatch.patterns.features import Feature, columns_in, parse_filter
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
@@ -54,27 +56,57 @@ class Composed:
     where: Expr | None = None
 
 
-def compose(settings: Settings) -> Composed:
-    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
-    _check_places(settings)
-    _check_outputs(settings)
-    columns = _columns(settings)
-    names, keys = settings.columns.keys, tuple(name for name in columns if name != "amount")
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What patterns may name in a configuration: its features, its lookups, and its columns by logical name.
+
+    `columns` are those that are mapped, `names` the text columns that there can be, in the order of grains.
+    """
+
+    features: Mapping[str, Feature]
+    lookups: tuple[LookupSource, ...]
+    columns: Mapping[str, str | Derived]
+    digits: int
+    names: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The text columns that are mapped, in the order of grains."""
+        return tuple(name for name in self.columns if name not in ("amount", "time"))
+
+    def compiler(self) -> Compiler:
+        """A new compiler of patterns."""
+        return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits, self.keys)
+
+
+def language(settings: Settings) -> Language:
+    """What patterns may name. Raises ConfigError or PatternError with the place of the mistake."""
+    columns, names = _columns(settings), settings.columns.keys
+    keys = [name for name in columns if name not in ("amount", "time")]
     sources = tuple(_lookup(name, settings, keys) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns, names)
     features = declared_features(settings.features, settings.where("features"), names)
     _check_names(features, sources, keys, settings)
-    where = _where(settings, keys)
-    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits, keys)
-    program = compiler.program(patterns)
+    return Language(features, sources, columns, settings.amounts.digits, names)
+
+
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
+    """Understands a configuration, with its own patterns or these instead.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
+    _check_places(settings)
+    _check_outputs(settings)
+    known = language(settings)
+    where = _where(settings, known.keys)
+    program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
     needed = {*ALWAYS, *settings.columns.explicit, *program.columns, *columns_in(where)}
     return Composed(
         settings,
         program,
-        sources,
-        columns,
-        _required(settings, columns, needed),
-        frozenset(n for n in [*columns, "time"] if n not in needed),
+        known.lookups,
+        {n: c for n, c in known.columns.items() if n != "time"},
+        _required(known.columns, needed),
+        frozenset(n for n in known.columns if n not in needed),
         where,
     )
 
@@ -90,7 +122,7 @@ def _columns(settings: Settings) -> dict[str, str | Derived]:
                 raise ConfigError(f"{settings.where('columns', name, 'sql')}: columns.{name}: {error}") from None
         else:
             columns[name] = column
-    return columns
+    return columns | ({"time": settings.columns.time} if settings.columns.time else {})
 
 
 def _where(settings: Settings, keys: Sequence[str]) -> Expr | None:
@@ -103,12 +135,11 @@ def _where(settings: Settings, keys: Sequence[str]) -> Expr | None:
         raise ConfigError(f"{settings.where('where')}: where: {error}") from None
 
 
-def _required(settings: Settings, columns: Mapping[str, str | Derived], needed: Collection[str]) -> dict[str, str]:
+def _required(columns: Mapping[str, str | Derived], needed: Collection[str]) -> dict[str, str]:
     """The columns that every source file must have, each by a logical name that needs it."""
-    said = {**columns, **({"time": settings.columns.time} if settings.columns.time else {})}
     return {
         name if isinstance(column, str) else f"{name}: {source}": source
-        for name, column in said.items()
+        for name, column in columns.items()
         if name in needed
         for source in sources_of({name: column})
     }
@@ -126,6 +157,29 @@ def _check_names(
         raise ConfigError(f"{settings.where('columns', clash[0])}: '{clash[0]}' is the name of a lookup already")
 
 
+def _program(settings: Settings, known: Language) -> Program:
+    """The program of the configured patterns."""
+    try:
+        return known.compiler().program(load_patterns(settings.patterns, known.names))
+    except PatternError as error:
+        raise all_problems(settings, known, error) from None
+
+
+def all_problems(settings: Settings, known: Language, first: PatternError) -> PatternError:
+    """What is wrong with every pattern, each by itself and in the order of the files; then what else `first` says."""
+    lines: list[str] = []
+    for pattern in read_patterns(settings.patterns, known.names):
+        try:
+            if isinstance(pattern, ConfigError):
+                raise pattern
+            program = known.compiler().program([pattern])
+            found = [f for p in program.plans for f in findings(p, program, negative=settings.amounts.negative)]
+            lines += [f.text for f in found if f.wrong]
+        except ConfigError as error:
+            lines += str(error).splitlines()
+    return PatternError("\n".join(dict.fromkeys([*lines, *str(first).splitlines()])))
+
+
 def _check_places(settings: Settings) -> None:
     """Places that this version cannot reach are told before anything runs."""
     _check_source(settings.source.uri, settings, "source", "uri")
@@ -134,6 +188,7 @@ def _check_places(settings: Settings) -> None:
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
             open_store(uri)
@@ -169,6 +224,8 @@ def object_places(settings: Settings) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if settings.engine == "spark":
+        places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
@@ -179,7 +236,7 @@ def overlaps(settings: Settings) -> Iterator[str]:
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
     for name, uri in (object_places(settings) | tables).items():
-        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
                 yield f"{name}: {place} is the place of {other} too; give each its own"
@@ -199,12 +256,12 @@ def _is_in(place: str, folder: str) -> bool:
 
 def _whole(place: str) -> str:
     """A place by which it is known whether two are the same."""
-    return place if "://" in place else os.path.realpath(place)
+    return place if is_uri(place) else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings, keys: Sequence[str]) -> LookupSource:
     lookup = settings.lookups[name]
-    uri = lookup.uri if "://" in lookup.uri else None
+    uri = lookup.uri if is_uri(lookup.uri) else None
     if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:
@@ -244,10 +301,13 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
+
+    Raises SourceError.
+    """
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
+    lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,

@@ -21,6 +21,8 @@ from tillwatch.cli.app import app
 from tillwatch.compose import reporter
 from tillwatch.config import load
 from tillwatch.errors import ConfigError, PatternError, StateConflict
+from tillwatch.history.explain import explain
+from tillwatch.lookups import patience
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.program import Compiler
 from tillwatch.pipeline import Pipeline
@@ -298,7 +300,8 @@ def test_check_looks_for_the_columns_of_expressions(site: Path) -> None:
         ),
         (
             {"device": ("per: device", "per: devce")},
-            "device.yaml:3:6: per: found 'devce' 'devce', expected one or more different keys of customer, merchant, "
+            "device.yaml:3:6: per: found 'devce' 'devce', did you mean 'device'? "
+            "expected one or more different keys of customer, merchant, "
             "category, gender, device, region",
         ),
         (
@@ -416,6 +419,29 @@ def test_names_that_the_state_cannot_tell_apart_are_refused(own: tuple[str, str,
     patterns = [read_pattern(text, "p.yaml", None, own) for text in texts]
     with pytest.raises(PatternError, match=message):
         Compiler(built_in_features(), {}, 4, own).program(patterns)
+
+
+def test_a_detection_is_explained_from_the_rows_that_its_pattern_sees(site: Path) -> None:
+    """Rows filtered out, by the pipeline or the pattern, are none of its transactions; keys may be derived."""
+    pipeline = opened(site)
+    pipeline.run(once=True)
+    stored = pipeline.detections().select("seq", "patternId", "evidence").rows()
+    for seq, pattern, evidence in stored:
+        found = explain(pipeline, seq, 3, patience())
+        said = json.loads(evidence)["features"].get("transactions")
+        assert said in (None, found.rows)
+        kinds = {t.cells["kind"] for t in found.newest}
+        assert kinds <= ({"food"} if pattern == "Device" else {"food", "fun"})
+    assert len({pattern for _, pattern, _ in stored}) == 3
+
+
+def test_a_back_test_of_the_patterns_in_force_changes_nothing(site: Path) -> None:
+    """The configured patterns, folded again with their filters and columns, find what the pipeline has found."""
+    opened(site).run(once=True)
+    arguments = ["backtest", "-c", str(site / "tillwatch.yaml"), "--format", "json"]
+    told = json.loads(CliRunner().invoke(app, arguments).stdout)
+    assert len(told["patterns"]) == 3
+    assert not any(each[kind] for each in told["patterns"] for kind in ("added", "removed", "moved"))
 
 
 def detected_anyhow(pipeline: Pipeline) -> list[str]:

@@ -3,7 +3,7 @@
 Nothing else in tillwatch reads any of the three. `tillwatch.config.yaml` reads other YAML files with places.
 """
 
-from tillwatch.config.kinds import Sql
+from tillwatch.config.kinds import Sql, is_uri
 from tillwatch.config.loader import load
 from tillwatch.config.secrets import masked
 from tillwatch.config.settings import (
@@ -31,6 +31,7 @@ __all__ = [
     "Source",
     "Spark",
     "Sql",
+    "is_uri",
     "load",
     "masked",
 ]

@@ -7,8 +7,8 @@ generated reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -35,6 +35,7 @@ _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _TABLE = re.compile(r"[^\W\d][\w$]{0,62}(\.[^\W\d][\w$]{0,62})?")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
+TEXT: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
 _NOT_DELIMITERS = "\"'\r\n\0"
 
 
@@ -56,6 +57,8 @@ class Kind:
     words: str
     read: Callable[[Any], Any]
     is_text: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What JSON Schema can say of it, never less than `read` takes; those of single kinds are in `config.schema`."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validated)
@@ -78,7 +81,9 @@ def whole(low: int, high: int | None = None) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"a whole number from {low}" + (" up" if high is None else f" to {high}"), read)
+    words = f"a whole number from {low}" + (" up" if high is None else f" to {high}")
+    limits = {"minimum": low} if high is None else {"minimum": low, "maximum": high}
+    return Kind(words, read, schema={"type": "integer", **limits})
 
 
 def one_of(*words: str) -> Kind:
@@ -89,17 +94,17 @@ def one_of(*words: str) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"one of {', '.join(words)}", read)
+    return Kind(f"one of {', '.join(words)}", read, schema={"enum": [*words]})
 
 
 def text(words: str) -> Kind:
     """A text that is not blank and holds no NUL."""
-    return Kind(words, _text, is_text=True)
+    return Kind(words, _text, is_text=True, schema=TEXT)
 
 
 def optional_text(words: str) -> Kind:
     """As `text`, or null."""
-    return Kind(f"{words}, or null for none", _optional_text, is_text=True)
+    return Kind(f"{words}, or null for none", _optional_text, is_text=True, schema={"anyOf": [TEXT, {"type": "null"}]})
 
 
 def _text(value: object) -> str:
@@ -137,6 +142,15 @@ def _key_name(value: object) -> str:
         if near := get_close_matches(value.lower(), _KNOWN[:-1], n=1, cutoff=0.87):
             _refuse(f"expected a name that cannot be taken for '{near[0]}': did you mean that?")
     return value
+
+
+def is_uri(place: str) -> bool:
+    """Whether a place is named by a URI, and not by a path.
+
+    >>> [is_uri(place) for place in ("s3://bucket", "dbfs:/Volumes/main/bank/live", "./data")]
+    [True, True, False]
+    """
+    return "://" in place or place.lower().startswith("dbfs:/")
 
 
 def _place(value: object) -> str:
@@ -317,9 +331,20 @@ OPTIONAL_PLACE = Kind("a path or URI, or null for none", _optional_place, is_tex
 VARIABLE = Kind("the name of an environment variable, or null for none", _variable, is_text=True)
 TIME_COLUMN = optional_text("a column name")
 COLUMN_NAME = text("a column name")
-COLUMN = Kind("a column name, or {sql: EXPRESSION}", _column, is_text=True)
-OPTIONAL_COLUMN = Kind("a column name, or {sql: EXPRESSION}, or null for none", _optional_column, is_text=True)
-KEY_NAME = Kind("a name of at most 30 letters, digits and _, starting with a letter, not id or value", _key_name)
+_SQL = {"type": "object", "additionalProperties": False, "required": ["sql"], "properties": {"sql": TEXT}}
+KEY = {"type": "string", "pattern": r"^(?!([iI][dD]|[vV][aA][lL][uU][eE])$)[A-Za-z][A-Za-z0-9_]{0,29}$"}
+"""What JSON Schema can say of the name of a key."""
+
+COLUMN = Kind("a column name, or {sql: EXPRESSION}", _column, is_text=True, schema={"anyOf": [TEXT, _SQL]})
+OPTIONAL_COLUMN = Kind(
+    "a column name, or {sql: EXPRESSION}, or null for none",
+    _optional_column,
+    is_text=True,
+    schema={"anyOf": [TEXT, _SQL, {"type": "null"}]},
+)
+KEY_NAME = Kind(
+    "a name of at most 30 letters, digits and _, starting with a letter, not id or value", _key_name, schema=KEY
+)
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
 STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
 ENGINES = ("embedded", "spark")

@@ -70,11 +70,17 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A chunk decoded: its valid rows, those that are not, and how many valid ones were filtered out."""
+    """A chunk decoded: the rows that count, and those that are not valid; `passed` says which of the valid ones count,
+    None for all."""
 
     rows: Rows
     rejects: tuple[Reject, ...]
-    filtered: int = 0
+    passed: NDArray[np.bool_] | None = None
+
+    @property
+    def filtered(self) -> int:
+        """How many valid rows do not count."""
+        return 0 if self.passed is None else int(np.count_nonzero(~self.passed))
 
 
 @dataclass(slots=True)
@@ -179,8 +185,7 @@ class Decoder:
         if self.where is None:
             return Decoded(rows, rejects)
         passed = Filters(self.dictionaries, self.digits).mask(self.where, rows)
-        kept = rows.keep(passed)
-        return Decoded(kept, rejects, len(rows) - len(kept))
+        return Decoded(rows.keep(passed), rejects, passed)
 
     def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
         cells = frame.row(row, named=True)
