@@ -24,7 +24,8 @@ from tillwatch.ingest.formats import pieces_of
 from tillwatch.ingest.readers.tidy import examine
 from tillwatch.model import MALFORMED, PROBLEM, SOURCE_ROW, Position
 from tillwatch.patterns.features import TEXT_COLUMNS
-from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
+from tillwatch.patterns.kinds import ValueKind
+from tillwatch.patterns.program import LookupSpec, grain_of
 from tillwatch.retry import Retry
 from tillwatch.sources import open_source
 from tillwatch.sources.spool import local_copy

@@ -71,6 +71,7 @@ def test_smallest(folder: Path) -> None:
             "category": "category",
             "amount": "amount",
         },
+        "time": {"format": "auto", "timezone": "UTC", "lateness": "0", "late": "count"},
         "amounts": {"digits": 4, "negative": False},
         "lookups": {
             "importance": {
