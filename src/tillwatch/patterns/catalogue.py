@@ -24,7 +24,7 @@ def built_in() -> dict[str, str]:
     """The catalogue: pattern id to the text of its file.
 
     >>> sorted(built_in())
-    ['PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
+    ['DUPLICATE', 'FREQUENCY', 'OUTLIER', 'PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
     """
     files = [f for f in _CATALOGUE.iterdir() if f.name.endswith(".yaml") and f.name != "features.yaml"]
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
