@@ -137,6 +137,7 @@ def test_the_evidence_names_the_row(tmp_path: Path) -> None:
 def test_chunks_that_windows_need_are_kept(tmp_path: Path) -> None:
     """Retention stops at the first chunk that a window reaches back to, and says so."""
     folder = site(tmp_path / "site", "count")
+    write_source(folder / "source" / "a.csv", 1500, 0)  # two days and more
     opened(folder).run(once=True)
     with opened(folder).opened(readonly=True) as state:
         reach = Reach.of(state.get_meta(REACH) or "")

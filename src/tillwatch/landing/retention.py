@@ -27,8 +27,8 @@ class Limit:
 def limit(state: State, days: int, now: datetime, outputs: Iterable[str], *, files: bool) -> Limit:
     """Which chunks are not needed any more, as the state knows it.
 
-    These were processed `days` days before `now` or earlier, the saved tables are beyond them, no window reaches back to
-    them, and their detections are published (if there are `files`) and delivered to each of the `outputs`.
+    These were processed `days` days before `now` or earlier, the saved tables are beyond them, no window reaches back
+    to them, and their detections are published (if there are `files`) and delivered to each of the `outputs`.
     """
     with state.snapshot():
         return min(_limits(state, days, now, outputs, files=files), key=lambda found: found.chunk)
