@@ -73,12 +73,10 @@ def test_a_wrong_file_is_told_with_its_place(text: str, message: str) -> None:
     assert problem(text) == message
 
 
-@pytest.mark.parametrize(
-    "per", ["[]", "[shop]", "[merchant, merchant]", "{merchant: 1}", "amount", "5", "[[merchant]]"]
-)
+@pytest.mark.parametrize("per", ["[]", "[shop]", "[merchant, merchant]", "{merchant: 1}", "step", "5", "[[merchant]]"])
 def test_per_takes_different_keys(per: str) -> None:
     """`per` is one or more different keys; anything else is told with what was found."""
-    expected = "expected one or more different keys of customer, merchant, category, gender"
+    expected = "expected one or more different keys of customer, merchant, category, gender, amount"
     found = problem(f"id: P\naction: A\nper: {per}\nwhen: transactions > 1\n")
     assert found.startswith("p.yaml:3:6: per: found ") and found.endswith(expected)
 

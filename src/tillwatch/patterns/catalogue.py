@@ -12,10 +12,10 @@ from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
 from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.expression import ExpressionError, parse
-from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
-from tillwatch.patterns.pattern import Pattern, Spot
+from tillwatch.patterns.features import GRAIN_ORDER, Feature, parse_feature
+from tillwatch.patterns.pattern import Judge, Pattern, Spot
 
-_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when")
+_FIELDS = ("id", "action", "title", "why", "per", "judge", "thresholds", "features", "when")
 _REQUIRED = ("id", "action", "per", "when")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
 
@@ -24,7 +24,7 @@ def built_in() -> dict[str, str]:
     """The catalogue: pattern id to the text of its file.
 
     >>> sorted(built_in())
-    ['PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
+    ['DUPLICATE', 'FREQUENCY', 'OUTLIER', 'PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
     """
     files = [f for f in _CATALOGUE.iterdir() if f.name.endswith(".yaml") and f.name != "features.yaml"]
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
@@ -127,6 +127,7 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
         tree,
         features,
         spot,
+        _judge(root),
     )
 
 
@@ -151,15 +152,25 @@ def _text(root: MapNode, key: str) -> str:
     return node.raw if key == "when" and isinstance(node, ScalarNode) else value
 
 
+def _judge(root: MapNode) -> Judge:
+    if "judge" not in root.items:
+        return "chunk"
+    node = root.items["judge"]
+    match node.plain():
+        case "chunk" | "transaction" as judge:
+            return judge
+    raise PatternError(f"{node.place}: judge: found {node.shown()}, expected chunk or transaction")
+
+
 def _per(root: MapNode) -> tuple[str, ...]:
     node = root.items["per"]
     plain = node.plain()
     keys = plain if isinstance(plain, list) else [plain]
-    wrong = [k for k in keys if k not in TEXT_COLUMNS]
+    wrong = [k for k in keys if k not in GRAIN_ORDER]
     if wrong or not keys or len(set(map(str, keys))) != len(keys):
         raise PatternError(
             f"{node.place}: per: found {node.shown()} {plain!r}, expected one or more different keys of "
-            f"{', '.join(TEXT_COLUMNS)}"
+            f"{', '.join(GRAIN_ORDER)}"
         )
     return tuple(str(k) for k in keys)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 
 from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import Expr, ExpressionError
 from tillwatch.patterns.features import Feature
+
+Judge = Literal["chunk", "transaction"]
+"""When a pattern is judged: after every chunk, or on every transaction, with the values before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Pattern:
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(""))
+    judge: Judge = "chunk"
 
     def error(self, problem: ExpressionError) -> PatternError:
         """The problem with the place where it is."""
