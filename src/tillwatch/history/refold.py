@@ -73,11 +73,15 @@ def slot_of(fold: Fold, grain: Grain, key: Mapping[str, str]) -> int | None:
 
 @dataclass(slots=True)
 class Refold:
-    """The fold of one pattern for one key. `setup` is of that pattern alone; `newest` rows of the key are noted."""
+    """The fold of one pattern for one key. `setup` is of that pattern alone; `newest` rows of the key are noted.
+
+    `until` is a place, chunk and row, after which rows are not noted any more; None notes all.
+    """
 
     setup: Setup
     key: Mapping[str, str]
     newest: int = 0
+    until: tuple[int, int] | None = None
     fold: Fold = field(init=False)
     rows: KeyRows = field(init=False)
     detections: list[Detection] = field(init=False, default_factory=list)
@@ -95,28 +99,35 @@ class Refold:
         """Folds the chunks 0…last. Raises LogError."""
         for batch in batches(landing, range(last + 1), columns_of(self.setup), retry):
             numbers = [chunk.info.number for chunk in batch]
-            frames = [possible_rows(chunk.frame, self.setup.columns, self.plan.partition, self.key) for chunk in batch]
+            frames = [possible_rows(chunk.frame, self.setup.columns, self._partition, self.key) for chunk in batch]
             for frame, (number, decoded, outcome) in zip(frames, stepped(self.fold, numbers, frames), strict=True):
                 self._note(number, frame, decoded)
                 self.detections += [d for d in outcome.detections if d.key == self.key]
             on_progress(numbers[-1] + 1, last + 1)
 
+    @property
+    def _partition(self) -> Grain:
+        """The keys by which rows can be cut off; where the clock of the stream matters, all rows are needed."""
+        timed = self.setup.program.windows or self.setup.lateness.quarantine
+        return () if timed else self.plan.partition
+
     def _note(self, number: int, frame: pl.DataFrame, decoded: Decoded) -> None:
         """Counts the rows of the key, and notes where the newest of them are."""
-        mine = self._mine(decoded)
-        self.rows.count += len(mine)
         valid = np.ones(frame.height, np.bool_)
         valid[[reject.row for reject in decoded.rejects]] = False
-        shown = np.flatnonzero(valid)[mine[-self.newest :] if self.newest else mine[:0]].tolist()
-        for file, row in frame[shown].select(SOURCE_FILE, SOURCE_ROW).iter_rows():
+        mine = frame.filter(valid).select(SOURCE_FILE, SOURCE_ROW).filter(self._mine(decoded))
+        if self.until is not None and number == self.until[0]:
+            mine = mine.filter(pl.col(SOURCE_ROW) <= self.until[1])
+        self.rows.count += mine.height
+        for file, row in mine.tail(self.newest).iter_rows():
             self.rows.newest.append(Place(number, file, row))
 
-    def _mine(self, decoded: Decoded) -> NDArray[np.intp]:
-        """The places of the key's rows among the valid ones."""
+    def _mine(self, decoded: Decoded) -> NDArray[np.bool_]:
+        """Which of the valid rows are the key's."""
         mine = np.ones(len(decoded.rows), np.bool_)
         for name in self.plan.per:
             mine &= decoded.rows.codes[name] == self.fold.decoder.dictionaries[name].code(self.key[name])
-        return np.flatnonzero(mine)
+        return mine
 
 
 def possible_rows(
