@@ -26,6 +26,12 @@ def detail_of(settings: Settings, program: Program) -> tuple[Detail, Lateness]:
         return Detail(None, transactions, amounts), Lateness()
     kind = _kind(settings, program)
     lateness = _lateness(settings, kind)
+    rings = any(window.kind == "transactions" for window in program.windows)
+    if rings and settings.landing.keep is not None:
+        raise ConfigError(
+            f"{settings.where('landing', 'keep')}: landing.keep: a pattern has a window of the last transactions, which "
+            "can be of any time: all chunks must be kept"
+        )
     if time.late == "quarantine" and settings.landing.keep is not None:
         raise ConfigError(
             f"{settings.where('time', 'late')}: time.late: found quarantine together with landing.keep; which rows "
@@ -38,7 +44,7 @@ def _kind(settings: Settings, program: Program) -> WindowKind | None:
     """What the time column holds, as far as the format or the windows say it."""
     holds = _HOLDS.get(settings.time.format)
     for window in program.windows:
-        if holds is not None and window.kind != holds:
+        if holds is not None and window.kind not in (holds, "transactions"):
             raise PatternError(
                 f"{settings.where('time', 'format')}: time.format {settings.time.format} means {_WORDS[holds]}, and a "
                 f"pattern has a window of {window.text}"
