@@ -135,6 +135,7 @@ def test_a_column_that_windows_cannot_use_stops_the_run() -> None:
         ("90 minutes", Window("duration", 90 * HOUR // 60, "")),
         ("5min", Window("duration", HOUR // 12, "")),
         ("2 weeks", Window("duration", 14 * 24 * HOUR, "")),
+        ("10 transactions", Window("transactions", 10, "")),
         ("30s", Window("duration", HOUR // 120, "")),
     ],
 )
@@ -153,7 +154,9 @@ def test_windows_are_written_at_the_end(text: str, window: Window) -> None:
         ("count(*) within", "within : expected a number with steps"),
         ("count(*) within 3 parsecs", "within 3 parsecs: expected a number with steps"),
         ("count(*) within 999999999999999 weeks", "that is longer than all of time"),
-        ("count(*) within 3 transactions", "windows of the last transactions are not part of the language yet"),
+        ("count(*) within 0 transactions", "expected a whole number of transactions from 1 to 10,000"),
+        ("count(*) within 1.5 transactions", "expected a whole number of transactions"),
+        ("count(*) within 20000 transactions", "expected a whole number of transactions"),
         ("within 3 steps", "not a SQL expression"),
         ("count(*) within 3 steps within 2 steps", "within 3 steps within 2 steps: expected a number"),
     ],

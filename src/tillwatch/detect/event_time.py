@@ -26,19 +26,31 @@ def detail_of(settings: Settings, program: Program) -> tuple[Detail, Lateness]:
         return Detail(None, transactions, amounts), Lateness()
     kind = _kind(settings, program)
     lateness = _lateness(settings, kind)
-    if time.late == "quarantine" and settings.landing.keep is not None:
+    _check_keep(settings, program)
+    return Detail(TimeRule(time.format, time.timezone, kind), transactions, amounts), lateness
+
+
+def _check_keep(settings: Settings, program: Program) -> None:
+    """What windows and late rows need of the log must stay there."""
+    if settings.landing.keep is None:
+        return
+    if any(window.kind == "transactions" for window in program.windows):
+        raise ConfigError(
+            f"{settings.where('landing', 'keep')}: landing.keep: a pattern has a window of the last transactions, "
+            "which can be of any time: all chunks must be kept"
+        )
+    if settings.time.late == "quarantine":
         raise ConfigError(
             f"{settings.where('time', 'late')}: time.late: found quarantine together with landing.keep; which rows "
             "were late cannot be told without the chunks before them. Use late: count, or keep all chunks"
         )
-    return Detail(TimeRule(time.format, time.timezone, kind), transactions, amounts), lateness
 
 
 def _kind(settings: Settings, program: Program) -> WindowKind | None:
     """What the time column holds, as far as the format or the windows say it."""
     holds = _HOLDS.get(settings.time.format)
     for window in program.windows:
-        if holds is not None and window.kind != holds:
+        if holds is not None and window.kind not in (holds, "transactions"):
             raise PatternError(
                 f"{settings.where('time', 'format')}: time.format {settings.time.format} means {_WORDS[holds]}, and a "
                 f"pattern has a window of {window.text}"

@@ -36,7 +36,7 @@ class Expiry:
         self._windows: dict[int, list[tuple[Table, Accumulator]]] = {}
         for table in tables.values():
             for acc in table.spec.accumulators:
-                if acc.window is not None:
+                if acc.window is not None and not acc.last:
                     self._windows.setdefault(acc.window.size, []).append((table, acc))
 
     def gone(self, before: int | None, clock: int | None) -> list[Gone]:

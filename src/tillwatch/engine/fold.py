@@ -56,7 +56,7 @@ class Fold:
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
-        self.windows = Windows(program, self.tables, lateness)
+        self.windows = Windows(program, self.tables, lateness, self._filters)
         self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
 
@@ -102,8 +102,7 @@ class Fold:
         judges = [judge for judge in self.judges if isinstance(judge, RowJudge)]
         if not judges or not len(rows):
             return {}
-        late, retained = self.windows.late(rows), self.windows.retained
-        running = Running(rows, self.tables, touches, retained, self._filters, late)
+        running = Running(rows, self.tables, touches, self.windows, self._filters)
         return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in judges}
 
     def _settle(self, table: Table, new: Ints) -> None:
@@ -124,7 +123,7 @@ class Fold:
         for grain, table in self.tables.items():
             self._dirty[grain].append(touches[grain].unique)
             for acc in table.spec.accumulators:
-                if acc.op == "distinct":
+                if acc.op == "distinct" and not acc.last:
                     slots = risen[acc.child][acc.counter]
                     parents = slots if acc.child == grain else self.tables[acc.child].up[grain][slots]
                     np.add.at(table.columns[acc.name], parents, 1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Decoded, Reject
-from tillwatch.patterns.windows import MICRO
+from tillwatch.patterns.windows import MICRO, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,22 @@ class Lateness:
     size: int = 0
     text: str = "0"
     quarantine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The rows of a chunk for which windows before them are unknown: those of time, and those of transactions.
+
+    Rows are kept for as long as `lateness` says; of the last transactions no more are kept than the window has, so that
+    behind the clock they are not known.
+    """
+
+    time: NDArray[np.bool_]
+    transactions: NDArray[np.bool_]
+
+    def of(self, window: Window) -> NDArray[np.bool_]:
+        """Those of a window."""
+        return self.transactions if window.kind == "transactions" else self.time
 
 
 def set_aside(decoded: Decoded, clock: int | None, lateness: Lateness, column: str) -> Decoded:

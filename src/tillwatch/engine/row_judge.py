@@ -109,9 +109,10 @@ class Seen:
             return Vector(use.kind, joined.value[slots], ~joined.known[slots])
         if use.passing:
             found = combined(use, [running.passing(use.grain, acc) for acc in use.passing], digits)
-            late = running.late
-            unknown = late if found.null is None or late is None else found.null | late
-            return Vector(found.kind, found.data, found.null if unknown is None else unknown)
+            window, late = use.passing[0].window, running.late
+            assert window is not None and late is not None
+            unknown = late.of(window) if found.null is None else found.null | late.of(window)
+            return Vector(found.kind, found.data, unknown)
         kept = {acc.name: acc for acc in running.tables[use.grain].spec.accumulators}
         return combined(use, [running.accumulated(use.grain, kept[part]) for part in use.parts], digits)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,30 +10,27 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Rows
 from tillwatch.engine.filters import Filters
-from tillwatch.engine.retained import Retained
+from tillwatch.engine.late import Late
 from tillwatch.engine.spans import Reducer, Span, before_chunk, within_chunk
 from tillwatch.engine.table import Table, Touch
+from tillwatch.engine.windows import Windows
 from tillwatch.patterns.program import Accumulator, Grain
+from tillwatch.patterns.windows import Window
 
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(slots=True)
 class Running:
-    """A chunk that is about to be added to the tables.
-
-    `late` are the rows that come too late for their windows to be known; None when the program has none.
-    """
+    """A chunk that is about to be added to the tables."""
 
     rows: Rows
     tables: Mapping[Grain, Table]
     touches: Mapping[Grain, Touch]
-    retained: Retained | None
+    windows: Windows
     filters: Filters
-    late: Bools | None
     _values: dict[tuple[Grain, Accumulator], Ints] = field(default_factory=dict)
-    _spans: dict[tuple[Grain, int | None], list[Span]] = field(default_factory=dict)
+    _spans: dict[tuple[Grain, Window | None], list[Span]] = field(default_factory=dict)
 
     def accumulated(self, grain: Grain, acc: Accumulator) -> Ints:
         """An accumulator of a table, of all rows before each."""
@@ -51,23 +48,33 @@ class Running:
     def passing(self, grain: Grain, acc: Accumulator) -> Ints:
         """An accumulator over its window before each row."""
         if (grain, acc) not in self._values:
-            assert acc.window is not None
-            self._values[grain, acc] = self._reducer().reduced(acc, self._stretches(grain, acc.window.size))
+            self._values[grain, acc] = self._reducer().reduced(acc, self._stretches(grain, acc.window))
         return self._values[grain, acc]
+
+    @property
+    def late(self) -> Late | None:
+        """The rows that come too late for windows before them to be known; None when the program has none."""
+        return self.windows.late(self.rows)
 
     def _reducer(self) -> Reducer:
         return Reducer(self.filters, len(self.rows))
 
-    def _stretches(self, grain: Grain, size: int | None) -> list[Span]:
-        if (grain, size) not in self._spans:
-            slots = self.touches[grain].slots
-            time = np.zeros(0, np.int64) if self.rows.time is None else self.rows.time
-            found = list(within_chunk(self.rows, slots, time, size))
-            if size is not None and self.retained is not None:
-                earlier = (before_chunk(s, grain, slots, time, size) for s in self.retained.segments)
-                found += [span for span in earlier if span is not None]
-            self._spans[grain, size] = found
-        return self._spans[grain, size]
+    def _stretches(self, grain: Grain, window: Window | None) -> list[Span]:
+        if (grain, window) not in self._spans:
+            self._spans[grain, window] = list(self._found(grain, self.touches[grain].slots, window))
+        return self._spans[grain, window]
+
+    def _found(self, grain: Grain, slots: Ints, window: Window | None) -> Iterator[Span]:
+        time = self.rows.time
+        if window is None or time is None:
+            yield from within_chunk(self.rows, slots, slots, None)
+        elif window.kind == "transactions":
+            yield from self.windows.rings.before(grain, self.rows, slots, window.size)
+        else:
+            yield from within_chunk(self.rows, slots, time, window.size)
+            for segment in self.windows.retained.segments if self.windows.retained else ():
+                if (span := before_chunk(segment, grain, slots, time, window.size)) is not None:
+                    yield span
 
     def _first_of(self, acc: Accumulator) -> Ints:
         """1 for each row that is the first of all with its distinct value, else 0."""

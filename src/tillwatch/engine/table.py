@@ -87,7 +87,7 @@ class Table:
         """
         risen: dict[str, Ints] = {}
         for acc in self.spec.accumulators:
-            if acc.op == "distinct":
+            if acc.op == "distinct" or acc.last:
                 continue
             column = self.columns[acc.name]
             before = column[touch.unique] == 0 if acc.op == "count" else None

@@ -12,24 +12,23 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Decoded, Rows
 from tillwatch.engine.expiry import Expiry, Gone
-from tillwatch.engine.late import Lateness, set_aside
+from tillwatch.engine.filters import Filters
+from tillwatch.engine.last_rows import LastRows, columns_of
+from tillwatch.engine.late import Late, Lateness, set_aside
 from tillwatch.engine.retained import Retained
 from tillwatch.engine.table import Table, Touch
 from tillwatch.model import Reach
-from tillwatch.patterns.expression import Name, walk
-from tillwatch.patterns.features import TEXT_COLUMNS
 from tillwatch.patterns.program import Accumulator, Grain, Program
 
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
-_EVER = -(2**63)
+_EVER = -(2**62)
 
 
 class Windows:
     """`clock` is the greatest time of all valid rows so far; None before the first, or where times are not read."""
 
-    def __init__(self, program: Program, tables: Mapping[Grain, Table], lateness: Lateness) -> None:
+    def __init__(self, program: Program, tables: Mapping[Grain, Table], lateness: Lateness, filters: Filters) -> None:
         self.clock: int | None = None
         self._before: int | None = None
         self._lateness = lateness
@@ -37,9 +36,10 @@ class Windows:
         kept = [(t.grain, a) for t in program.tables for a in t.accumulators if a.window is not None]
         passing = [(u.grain, a) for p in program.plans for u in p.uses.values() for a in u.passing]
         self._passing = bool(passing)
-        self._grains = tuple(dict.fromkeys(grain for grain, _ in (*kept, *passing)))
-        self.retained = _retained(self._grains, kept, passing, lateness.size)
-        self._expiry = Expiry(tables, self.retained) if kept and self.retained else None
+        timed, asked = ([(g, a) for g, a in owned if not a.last] for owned in (kept, passing))
+        self.retained = _retained(timed, asked, lateness.size)
+        self._expiry = Expiry(tables, self.retained) if timed and self.retained else None
+        self.rings = LastRows(tables, kept, passing, filters)
 
     def admit(self, decoded: Decoded, column: str) -> Decoded:
         """The chunk without the rows that are late, where these are quarantined."""
@@ -57,12 +57,12 @@ class Windows:
         self.clock = max(times, default=None)
         return self._expiry.gone(self._before, self.clock) if self._expiry else []
 
-    def late(self, rows: Rows) -> Bools | None:
+    def late(self, rows: Rows) -> Late | None:
         """The rows of the chunk that are too late for windows before them to be known; None without such windows."""
         if not self._passing or rows.time is None:
             return None
-        late: Bools = rows.time < (_EVER if self._before is None else self._before - self._lateness.size)
-        return late
+        clock = _EVER if self._before is None else self._before
+        return Late(rows.time < max(clock - self._lateness.size, _EVER), rows.time < clock)
 
     def touched(self, touches: Mapping[Grain, Touch], gone: Sequence[Gone]) -> Mapping[Grain, Touch]:
         """What the chunk touches, with the keys that lose rows."""
@@ -78,11 +78,16 @@ class Windows:
 
     def remember(self, chunk: int, rows: Rows, slots: Mapping[Grain, Ints]) -> None:
         """Keeps the rows of a chunk as long as windows need them."""
-        if self.retained is not None and self.clock is not None and len(rows):
+        if self.clock is None or not len(rows):
+            return
+        if self.retained is not None:
             self.retained.add(chunk, rows, slots, self.clock)
+        self.rings.take(rows, slots)
 
     def reach(self, following: int) -> Reach | None:
         """What the windows need of the log before the chunk that follows; None where times are not read."""
+        if self.rings:
+            return Reach(0, None)  # the last rows of a key can be of any time
         if self.retained is None and self.clock is None:
             return None
         first = self.retained.first if self.retained is not None else None
@@ -96,10 +101,10 @@ class Windows:
 Owned = Sequence[tuple[Grain, Accumulator]]
 
 
-def _retained(grains: Sequence[Grain], kept: Owned, passing: Owned, lateness: int) -> Retained | None:
+def _retained(kept: Owned, passing: Owned, lateness: int) -> Retained | None:
+    grains = tuple(dict.fromkeys(grain for grain, _ in (*kept, *passing)))
     if not grains:
         return None
     sizes = [a.window.size for _, a in kept if a.window] + [a.window.size + lateness for _, a in passing if a.window]
-    filtered = {n.name for _, a in (*kept, *passing) if a.where for n in walk(a.where) if isinstance(n, Name)}
-    counted = {a.column for _, a in passing if a.op == "distinct"}
-    return Retained(grains, [c for c in TEXT_COLUMNS if c in filtered | counted], max(sizes))
+    columns = columns_of([a for _, a in kept if a.op != "distinct"] + [a for _, a in passing])
+    return Retained(grains, columns, max(sizes))

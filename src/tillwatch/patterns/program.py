@@ -55,6 +55,11 @@ class Accumulator:
     counter: str = ""
     window: Window | None = None
 
+    @property
+    def last(self) -> bool:
+        """Whether it is over the last transactions of a key, and not over time."""
+        return self.window is not None and self.window.kind == "transactions"
+
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
@@ -331,7 +336,7 @@ class Compiler:
 
     def _parts(self, grain: Grain, feature: Feature, *, before: bool) -> tuple[str, ...]:
         """The accumulators of a feature; `before` a key's first row, what is not a count is unknown."""
-        if feature.kind == "distinct":
+        if feature.kind == "distinct" and not (feature.window and feature.window.kind == "transactions"):
             assert feature.column is not None
             child = grain_of((*grain, feature.column))
             counter = self._accumulator(child, Accumulator("", "count", None, feature.where, window=feature.window))

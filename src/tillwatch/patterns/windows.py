@@ -14,10 +14,13 @@ from typing import Literal
 
 from tillwatch.patterns.expression import ExpressionError
 
-WindowKind = Literal["number", "duration"]
+WindowKind = Literal["number", "duration", "transactions"]
 
 MICRO = 1_000_000
 """A time is kept as a whole number of millionths: of the unit of a number column, or of a second."""
+
+MOST = 10_000
+"""Transactions of the longest window of these: they are kept for every key."""
 
 _LARGEST = 10**18
 _WITHIN = re.compile(r"\s+within\b([^'\"()]*)$", re.IGNORECASE)  # not what stands in a filter's text
@@ -31,14 +34,18 @@ _SECONDS = {
     **dict.fromkeys(("d", "day", "days"), 86_400),
     **dict.fromkeys(("w", "week", "weeks"), 604_800),
 }
-_EXPECTED = "expected a number with steps (or nothing) for a column of numbers, or with s, min, h, d, w for timestamps"
+_EXPECTED = (
+    "expected a number with steps (or nothing) for a column of numbers, with s, min, h, d, w for timestamps, or with "
+    "transactions"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The rows whose time is at most the present one and later than it less `size`.
+    """The rows whose time is at most the present one and later than it less `size`; or the last `size` of these.
 
-    `size` is in millionths of the unit of a time column of numbers, or in microseconds; `text` is how it was written.
+    `size` is in millionths of the unit of a time column of numbers, in microseconds, or in transactions; `text` is how
+    it was written.
     """
 
     kind: WindowKind
@@ -74,7 +81,7 @@ def parse_span(text: str) -> Window:
     match = _SPAN.fullmatch(text)
     unit = match[2].lower() if match else ""
     if unit in _COUNTS:
-        raise ValueError("windows of the last transactions are not part of the language yet; use one of time")
+        return _transactions(match[1] if match else "", text)
     if match is None or unit not in (*_NUMBERS, *_SECONDS):
         raise ValueError(_EXPECTED)
     size = int(Decimal(match[1]) * _SECONDS.get(unit, 1) * MICRO)
@@ -83,9 +90,15 @@ def parse_span(text: str) -> Window:
     return Window("number" if unit in _NUMBERS else "duration", size, " ".join(text.split()))
 
 
+def _transactions(number: str, text: str) -> Window:
+    if not number.isdigit() or not 0 < int(number) <= MOST:
+        raise ValueError(f"expected a whole number of transactions from 1 to {MOST:,}")
+    return Window("transactions", int(number), " ".join(text.split()))
+
+
 def kind_of(windows: Iterable[Window]) -> WindowKind | None:
     """What the time column must hold for these windows. Raises ValueError when they do not go together."""
-    by_kind = {window.kind: window for window in windows}
+    by_kind = {window.kind: window for window in windows if window.kind != "transactions"}
     if len(by_kind) > 1:
         one, other = by_kind.values()
         raise ValueError(f"'{one.text}' and '{other.text}': a time column holds numbers or timestamps, not both")

@@ -38,7 +38,7 @@ VALUES = {
     "category": ["a", "b", "o'c"],
     "gender": ["F", "M", "U"],
 }
-WINDOWS = ["0.5 steps", "1", "2 steps", "3 steps", "5 STEPS", "100 steps"]
+WINDOWS = ["0.5 steps", "1", "2 steps", "3 steps", "5 STEPS", "100 steps", "1 transaction", "3 transactions"]
 SPREADS = {
     "stddev": ["stddev", "stddev_samp"],
     "stddev_pop": ["stddev_pop"],
@@ -106,23 +106,30 @@ def own_features(draw: st.DrawFn, *, whole: bool = False) -> Aggregate:
     conditions = ([f"({sql})"] if where else []) + ([inside(within)] if within else [])
     keep = (f" filter (where {where})" if where else "") + (f" within {within}" if within else "")
     keep_sql = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    kept = "" if not within else "transactions" if "tr" in within else "time"
     kind = draw(st.sampled_from(["count", "sum", "avg", "min", "max", "distinct", *(SPREADS if whole else ())]))
     if kind == "count":
-        return Aggregate(f"count(*){keep}", f"count(*){keep_sql}", "int", within=bool(within))
+        return Aggregate(f"count(*){keep}", f"count(*){keep_sql}", "int", within=kept)
     if kind == "distinct":
         text = f"count(distinct {draw(st.sampled_from(KEYS))})"
-        return Aggregate(text + keep, text + keep_sql, "int", within=bool(within))
+        return Aggregate(text + keep, text + keep_sql, "int", within=kept)
     if kind == "avg":
-        return Aggregate(f"avg(amount){keep}", average(keep_sql), "float", True, bool(within))
+        return Aggregate(f"avg(amount){keep}", average(keep_sql), "float", True, kept)
     if kind in SPREADS:
         name = draw(st.sampled_from(SPREADS[kind]))
-        return Aggregate(f"{name}(amount){keep}", spread(kind, keep_sql), "float", True, bool(within))
-    return Aggregate(f"{kind}(amount){keep}", f"{kind}(units){keep_sql}", "decimal", bool(conditions), bool(within))
+        return Aggregate(f"{name}(amount){keep}", spread(kind, keep_sql), "float", True, kept)
+    return Aggregate(f"{kind}(amount){keep}", f"{kind}(units){keep_sql}", "decimal", bool(conditions), kept)
 
 
 def inside(window: str) -> str:
-    """Which rows are in a window: `clock` is the clock of the stream, or the time of the row that is judged."""
-    size = int(Decimal(window.split()[0]) * 1_000_000)
+    """Which rows are in a window: `clock` is the clock of the stream, or the time of the row that is judged.
+
+    `back` numbers the rows of a key from the last one.
+    """
+    number, unit = f"{window} steps".split()[:2]
+    if unit.startswith("t"):
+        return f"(back <= {number} AND time <= clock)"
+    size = int(Decimal(number) * 1_000_000)
     return f"(time > clock - {size} AND time <= clock)"
 
 

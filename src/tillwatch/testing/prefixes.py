@@ -125,8 +125,16 @@ def _base(pattern: Drawn) -> str:
             columns.append(f'j{number}.value AS "{name}"')
         else:
             aggregate = pattern.features[plain].sql
-            table = f"(SELECT upto, {qualifier}, {aggregate} AS x FROM seen GROUP BY upto, {qualifier})"  # noqa: S608
+            table = (
+                f"(SELECT upto, {qualifier}, {aggregate} AS x FROM {_numbered(qualifier)} GROUP BY upto, {qualifier})"  # noqa: S608
+            )
             joins.append(f"JOIN {table} j{number} USING (upto, {qualifier})")
             columns.append(f'j{number}.x AS "{name}"')
-    mine = f"SELECT {', '.join(['upto', per, *own])} FROM seen GROUP BY upto, {per}"  # noqa: S608
+    mine = f"SELECT {', '.join(['upto', per, *own])} FROM {_numbered(per)} GROUP BY upto, {per}"  # noqa: S608
     return f"SELECT {', '.join(columns)} FROM ({mine}) own {' '.join(joins)}"  # noqa: S608
+
+
+def _numbered(keys: str) -> str:
+    """The rows of each prefix, those of a key numbered from the last one by time."""
+    back = f"row_number() OVER (PARTITION BY upto, {keys} ORDER BY time DESC, place DESC)"
+    return f"(SELECT *, {back} AS back FROM seen)"  # noqa: S608

@@ -19,13 +19,16 @@ Kind = Literal["int", "decimal", "float", "bool", "text"]
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A feature: as a pattern declares it (empty for built-in ones), as SQL, its kind, whether it may be NULL."""
+    """A feature: as a pattern declares it (empty for built-in ones), as SQL, its kind, whether it may be NULL.
+
+    `within` says whether it has a window, of time or of transactions.
+    """
 
     text: str
     sql: str
     kind: Kind
     nullable: bool = False
-    within: bool = False
+    within: str = ""
 
 
 @dataclass(frozen=True, order=True)

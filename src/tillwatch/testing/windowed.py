@@ -39,7 +39,7 @@ class RowGrammar(Grammar):
         """What is not a count is unknown before the first row, and a window where the row is late."""
         plain = self.pick([*self.features])
         feature, text = self.features[plain], qualifier + plain
-        unknown = feature.kind != "int" or feature.within
+        unknown = feature.kind != "int" or bool(feature.within)
         return Term(text, f'"{text}"', feature.kind, unknown, frozenset([text]))
 
     def amount(self) -> Term:
@@ -137,12 +137,13 @@ class RowTruth:
             return f"{alias}.value", f"LEFT JOIN lookup_{plain} {alias} ON {same}"
         feature, keys = pattern.features[plain], (qualifier,) if qualifier else pattern.per
         same = " AND ".join(f"p.{k} = o.{k}" for k in keys)
-        mine = f"SELECT p.* FROM pairs p JOIN rows o ON o.place = p.upto AND {same}"  # noqa: S608
+        back = "row_number() OVER (PARTITION BY upto, p.time <= p.clock ORDER BY p.time DESC, p.place DESC) AS back"
+        mine = f"SELECT p.*, {back} FROM pairs p JOIN rows o ON o.place = p.upto AND {same}"  # noqa: S608
         join = (
             f"LEFT JOIN (SELECT upto, {feature.sql} AS x FROM ({mine}) GROUP BY upto) {alias} ON {alias}.upto = r.place"  # noqa: S608
         )
         value = f"coalesce({alias}.x, 0)" if feature.kind == "int" else f"{alias}.x"
-        late = f"coalesce(r.time < before.clock - {self._lateness}, false)"
+        late = f"coalesce(r.time < before.clock - {self._lateness if feature.within == 'time' else 0}, false)"
         return (f"CASE WHEN {late} THEN NULL ELSE {value} END" if feature.within else value), join
 
 
