@@ -1,7 +1,7 @@
 """What a condition lacks for a key: how far each clause is from true, and what would bring it there.
 
 What is said of a key's own counts and ranks is exact: so many more transactions of the key, and nothing else in
-between, and the clause is true; with one fewer it is not.
+between, and the clause is true; with one fewer it is not. In a window of time, they have to come now.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Needs:
                 return replace(need, text=f"{need.text}, and it never rises", possible=False)
         if kept.op in ("count", "distinct") and by > 0:
             within = f" within {kept.window.text}" if kept.window else ""
-            return replace(need, text=f"{_shown(by)} more {_counted(name, by)}{within}")
+            return replace(need, text=f"{_shown(by)} more {_counted(name, kept, by)}{within}")
         return need
 
     def _apart(self, tree: Compare, op: str) -> Need:
@@ -251,8 +251,12 @@ def _shown(number: Fraction) -> str:
     return f"{'-' if scaled < 0 else ''}{whole:,}{'.' if fraction else ''}{fraction}"
 
 
-def _counted(name: Name, count: Fraction) -> str:
-    """What a count counts, as its name says."""
-    words = name.name.replace("_", " ")
-    words = words.removesuffix("s") if count == 1 else words
-    return f"{words} of the {name.qualifier}" if name.qualifier else words
+def _counted(name: Name, kept: Accumulator, count: Fraction) -> str:
+    """What a count counts, as far as it can be said in words."""
+    if kept.op == "distinct":
+        words = name.name.replace("_", " ")
+        words = words.removesuffix("s") if count == 1 else words
+    else:
+        words = "transaction" if count == 1 else "transactions"
+    of = f" of the {name.qualifier}" if name.qualifier else ""
+    return words + of + (f" that {name.name} counts" if kept.op == "count" and kept.where is not None else "")

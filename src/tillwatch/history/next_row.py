@@ -78,4 +78,4 @@ def _running(fold: Fold, key: Mapping[str, str]) -> Running:
     slots = {grain: table.slots_of(codes, 1) for grain, table in fold.tables.items()}
     touches = {grain: Touch(slot, slot, slot[:0]) for grain, slot in slots.items()}
     filters = Filters(fold.decoder.dictionaries, fold.program.digits)
-    return Running(rows, fold.tables, touches, fold.windows.retained, filters, None)
+    return Running(rows, fold.tables, touches, fold.windows, filters)
