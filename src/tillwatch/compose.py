@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings
+from tillwatch.config import Settings, is_uri
 from tillwatch.detect.event_time import detail_of, time_meaning
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.decode import PLAIN, Decoder, Detail
@@ -96,6 +96,7 @@ def _check_places(settings: Settings) -> None:
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
             open_store(uri)
@@ -131,6 +132,8 @@ def object_places(settings: Settings) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if settings.engine == "spark":
+        places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
@@ -141,7 +144,7 @@ def overlaps(settings: Settings) -> Iterator[str]:
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
     for name, uri in (object_places(settings) | tables).items():
-        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
                 yield f"{name}: {place} is the place of {other} too; give each its own"
@@ -161,12 +164,12 @@ def _is_in(place: str, folder: str) -> bool:
 
 def _whole(place: str) -> str:
     """A place by which it is known whether two are the same."""
-    return place if "://" in place else os.path.realpath(place)
+    return place if is_uri(place) else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
-    uri = lookup.uri if "://" in lookup.uri else None
+    uri = lookup.uri if is_uri(lookup.uri) else None
     if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:

@@ -106,6 +106,15 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
 
 
+def is_uri(place: str) -> bool:
+    """Whether a place is named by a URI, and not by a path.
+
+    >>> [is_uri(place) for place in ("s3://bucket", "dbfs:/Volumes/main/bank/live", "./data")]
+    [True, True, False]
+    """
+    return "://" in place or place.lower().startswith("dbfs:/")
+
+
 def _place(value: object) -> str:
     """A path or URI; a URI that lacks a slash would be taken for a path."""
     place = _text(value)
