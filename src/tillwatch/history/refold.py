@@ -21,7 +21,7 @@ from tillwatch.errors import ConfigError
 from tillwatch.history.reading import batches
 from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
 from tillwatch.landing import Landing
-from tillwatch.model import SOURCE_FILE, SOURCE_ROW, Detection
+from tillwatch.model import Detection
 from tillwatch.patterns.features import KEY_COLUMNS
 from tillwatch.patterns.program import Grain, Plan, Program
 from tillwatch.retry import Retry
@@ -56,11 +56,15 @@ def plan_of(program: Program, pattern: str) -> Plan:
 
 
 def alone(setup: Setup, pattern: str) -> Setup:
-    """The setup with one of its patterns and what that needs. Raises ConfigError when it is not configured."""
+    """The setup with one of its patterns and what that needs; rows know their numbers.
+
+    Raises ConfigError when it is not configured.
+    """
     program, plan = setup.program, plan_of(setup.program, pattern)
     own = compiled(program, [plan.pattern])
     used = {name for table in own.tables for name in table.lookups}
-    return replace(setup, program=own, lookups=[data for data in setup.lookups if data.spec.name in used])
+    lookups = [data for data in setup.lookups if data.spec.name in used]
+    return replace(setup, program=own, lookups=lookups, detail=replace(setup.detail, numbers=True))
 
 
 def slot_of(fold: Fold, grain: Grain, key: Mapping[str, str]) -> int | None:
@@ -100,8 +104,8 @@ class Refold:
         for batch in batches(landing, range(last + 1), columns_of(self.setup), retry):
             numbers = [chunk.info.number for chunk in batch]
             frames = [possible_rows(chunk.frame, self.setup.columns, self._partition, self.key) for chunk in batch]
-            for frame, (number, decoded, outcome) in zip(frames, stepped(self.fold, numbers, frames), strict=True):
-                self._note(number, frame, decoded)
+            for number, decoded, outcome in stepped(self.fold, numbers, frames):
+                self._note(number, decoded)
                 self.detections += [d for d in outcome.detections if d.key == self.key]
             on_progress(numbers[-1] + 1, last + 1)
 
@@ -111,16 +115,16 @@ class Refold:
         timed = self.setup.program.windows or self.setup.lateness.quarantine
         return () if timed else self.plan.partition
 
-    def _note(self, number: int, frame: pl.DataFrame, decoded: Decoded) -> None:
+    def _note(self, number: int, decoded: Decoded) -> None:
         """Counts the rows of the key, and notes where the newest of them are."""
-        valid = np.ones(frame.height, np.bool_)
-        valid[[reject.row for reject in decoded.rejects]] = False
-        mine = frame.filter(valid).select(SOURCE_FILE, SOURCE_ROW).filter(self._mine(decoded))
+        places = decoded.rows.number
+        assert places is not None  # `alone` asks for them
+        mine = places[self._mine(decoded)]
         if self.until is not None and number == self.until[0]:
-            mine = mine.filter(pl.col(SOURCE_ROW) <= self.until[1])
-        self.rows.count += mine.height
-        for file, row in mine.tail(self.newest).iter_rows():
-            self.rows.newest.append(Place(number, file, row))
+            mine = mine[mine <= self.until[1]]
+        self.rows.count += len(mine)
+        newest = mine[max(0, len(mine) - self.newest) :].tolist()
+        self.rows.newest.extend(Place(number, decoded.rows.source, row) for row in newest)
 
     def _mine(self, decoded: Decoded) -> NDArray[np.bool_]:
         """Which of the valid rows are the key's."""
