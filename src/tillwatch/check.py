@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.compose import Composed, object_places, overlaps
-from tillwatch.config import Output, Settings, masked
+from tillwatch.config import Output, Settings, is_uri, masked
 from tillwatch.config.mounted import secret_of
 from tillwatch.detect.event_time import time_meaning
 from tillwatch.errors import StateMissing, TillwatchError
@@ -35,7 +35,7 @@ from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import open_store
 
 FILES_LOOKED_INTO = 20
-TRIED_FIRST = ("landing", "quarantine", "detections")
+TRIED_FIRST = ("landing", "quarantine", "detections", "spark.state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
     yield from (line.replace("time: ", "time        ") for line in time_meaning(composed.detail, composed.lateness))
     for lookup in composed.lookups:
         on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
-        place = lookup.uri or lookup.path
+        place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
         yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
     yield from _place_lines(pipeline)
     for each in composed.program.plans:
@@ -182,7 +182,7 @@ def _place_problems(settings: Settings) -> Iterator[str]:
         if not store.remote:
             yield from _unwritable(name, Path(store.uri))
     for name, output in settings.outputs.items():
-        if output.format == "delta" and "://" not in output.uri:
+        if output.format == "delta" and not is_uri(output.uri):
             yield from _unwritable(f"outputs.{name}", Path(output.uri))
         elif output.format == "webhook":
             yield from _secret_problems(name, output)

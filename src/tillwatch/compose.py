@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings
+from tillwatch.config import Settings, is_uri
 from tillwatch.detect.event_time import detail_of, time_meaning
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.decode import PLAIN, Decoder, Detail
@@ -22,6 +22,7 @@ from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.patterns.catalogue import declared_features, load_patterns
 from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
@@ -54,12 +55,15 @@ class Composed:
     lateness: Lateness = PUNCTUAL
 
 
-def compose(settings: Settings) -> Composed:
-    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
+    """Understands a configuration, with its own patterns or these instead.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
     _check_places(settings)
     _check_outputs(settings)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns)
+    patterns = load_patterns(settings.patterns) if patterns is None else patterns
     features = declared_features(settings.features, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
@@ -92,6 +96,7 @@ def _check_places(settings: Settings) -> None:
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
             open_store(uri)
@@ -127,6 +132,8 @@ def object_places(settings: Settings) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if settings.engine == "spark":
+        places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
@@ -137,7 +144,7 @@ def overlaps(settings: Settings) -> Iterator[str]:
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
     for name, uri in (object_places(settings) | tables).items():
-        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
                 yield f"{name}: {place} is the place of {other} too; give each its own"
@@ -157,16 +164,17 @@ def _is_in(place: str, folder: str) -> bool:
 
 def _whole(place: str) -> str:
     """A place by which it is known whether two are the same."""
-    return place if "://" in place else os.path.realpath(place)
+    return place if is_uri(place) else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
-    uri = lookup.uri if "://" in lookup.uri else None
-    if uri:
+    uri = lookup.uri if is_uri(lookup.uri) else None
+    if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:
-        return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value), uri=uri)
+        source = lookup_source(name, Path(lookup.uri), lookup.on, lookup.value)
+        return replace(source, uri=uri, table=lookup.table, query=lookup.query)
     except ConfigError as error:
         raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
 
@@ -212,10 +220,13 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
+
+    Raises SourceError.
+    """
     settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
+    lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
     text = meaning(composed, lookups)
     return Setup(
         composed.program,

@@ -17,7 +17,6 @@ from tillwatch.pipeline import Pipeline
 from tillwatch.spark import detect
 from tillwatch.spark.manifest import NOTE, Manifest, from_text
 from tillwatch.testing.crash import Site
-from tillwatch.testing.servers.postgres import PASSWORD, postgres_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spark")]
 
@@ -138,19 +137,6 @@ def wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < until
         time.sleep(0.05)
-
-
-def test_the_state_may_be_in_postgresql(site: Site, done: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit, the manifest and the tables in PostgreSQL: the same detections and statistics."""
-    monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    hold_back(site, 12)
-    with postgres_server() as server:
-        site.config.write_text(f"{site.config.read_text()}state: {server.new_place()}\n")
-        run(site)
-        bring_back(site)
-        run(site)
-        assert site.outcome().detections == done.outcome().detections
-        assert site.problems() == []
 
 
 def test_engines_take_turns(site: Site, done: Site) -> None:

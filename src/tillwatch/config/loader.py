@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tillwatch.config.environment import expanded, expanded_text, is_replaced, secrets_in
-from tillwatch.config.kinds import OUTPUTS
+from tillwatch.config.kinds import OUTPUTS, is_uri
 from tillwatch.config.secrets import is_secret_key
 from tillwatch.config.settings import Lookup, Output, Section, Settings
 from tillwatch.config.shape import SHORT, overridden, written_out
@@ -218,7 +218,7 @@ def _output(name: str, output: Output, at: Callable[..., str]) -> Output:
 
 def _below(uri: str, place: Place | None, folder: Path) -> str:
     """A local path below the folder it was said in: an override's is the current one. URIs stay."""
-    if "://" in uri:
+    if is_uri(uri):
         return uri
     is_override = place is not None and not place.line
     return str((Path.cwd() if is_override else folder) / uri)

@@ -120,12 +120,7 @@ class Decoder:
 
     def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         """Decodes frames in one go, for speed; each is judged on its own."""
-        same = len({tuple(f.schema.items()) for f in frames}) == 1
-        frame = (
-            self._select(pl.concat(frames, rechunk=True))
-            if same
-            else pl.concat([self._select(f) for f in frames], rechunk=True)
-        )
+        frame = self._joined(frames)
         # One select, so that Polars works on the columns in parallel.
         texts = {c: d for c, d in self.dictionaries.items() if c != "amount"}
         raw = frame.select(*(d.raw_codes(c) for c, d in texts.items()), self._scaled(pl.col("amount")))
@@ -154,6 +149,12 @@ class Decoder:
             rows = replace(rows, time=times.fill_null(0).to_numpy())
             valid = valid & times.is_not_null().to_numpy()
         return rows, valid
+
+    def _joined(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """The mapped columns of all frames; of frames that are alike, selected once."""
+        if all(f.schema == frames[0].schema for f in frames):
+            return self._select(pl.concat(frames, rechunk=True))
+        return pl.concat([self._select(f) for f in frames], rechunk=True)
 
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The mapped columns by their logical names, as text, absent ones empty."""

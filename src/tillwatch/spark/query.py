@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -22,11 +23,10 @@ Records = list[tuple[int, str, bytes]]
 class Query:
     """Runs batches. After each it waits until what it told was taken and `done` was said.
 
-    `job` gives what folding tasks are told, when a batch begins. With `once` it ends when what was landed at its start
-    is worked off.
+    `job` gives what folding tasks are told, when a batch begins. It goes on until it is closed.
     """
 
-    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job], *, once: bool) -> None:
+    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job]) -> None:
         self._job = job
         self._shards = plan.groups[-1].shards.stop
         self._told: queue.Queue[Records | Exception] = queue.Queue()
@@ -34,8 +34,9 @@ class Query:
         self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
         spark.dataSource.register(ChunkSource)
         stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
-        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", self._checkpoint)
-        writer = writer.trigger(availableNow=True) if once else writer
+        # Only the driver uses it: a plain path would be one of the cluster's file system, which may be another.
+        place = Path(self._checkpoint).as_uri()
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", place)
         self._query: StreamingQuery = writer.start()
 
     def _batch(self, frame: DataFrame, _: int) -> None:
@@ -49,7 +50,7 @@ class Query:
             raise RuntimeError("the query was closed before its batch was committed")
 
     def _run(self, frame: DataFrame) -> Records:
-        shards = frame.repartitionById(self._shards, frame["shard"])
+        shards = divided(frame, self._shards)
         told = shards.mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
         return list(zip(*(told[c].to_pylist() for c in ("shard", "kind", "data")), strict=True))
 
@@ -59,10 +60,10 @@ class Query:
             told = self._told.get(timeout=seconds)
         except queue.Empty:
             if self.ended and (problem := self._query.exception()):
-                raise _failed(problem) from None
+                raise failed(problem) from None
             return None
         if isinstance(told, Exception):
-            raise _failed(told)
+            raise failed(told)
         return told
 
     @property
@@ -81,7 +82,15 @@ class Query:
         shutil.rmtree(self._checkpoint, ignore_errors=True)
 
 
-def _failed(error: Exception) -> RunError:
+def divided(frame: DataFrame, shards: int) -> DataFrame:
+    """A partition for each shard. Before Spark 4.1, which has no such thing, some may share one."""
+    if hasattr(frame, "repartitionById"):
+        return frame.repartitionById(shards, frame["shard"])
+    return frame.repartition(shards, frame["shard"])
+
+
+def failed(error: Exception) -> RunError:
+    """What Spark has raised, in short."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith(("tillwatch.errors.", "RuntimeError"))), "")
     return RunError(f"Spark failed: {told or (lines or [type(error).__name__])[0]}")

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 OLDEST_JAVA = 17
 MISSING = "engine: spark needs PySpark: pip install 'tillwatch[spark]'"
+REMOTE = (
+    "this process reaches Spark by Spark Connect, which engine: spark cannot use; on Databricks choose a cluster with "
+    "dedicated access mode, not standard access mode and not serverless"
+)
 
 _SESSION = {
     "spark.sql.adaptive.enabled": "false",  # a task per shard is what is wanted
@@ -66,13 +71,13 @@ exec "{home}/bin/java" "$@"
 def session(spark: Spark) -> Iterator[SparkSession]:
     """A session of its own in the Spark of this process, which is started when there is none, and then ended.
 
-    Raises ConfigError when PySpark is missing, RunError when Spark cannot be started.
+    On Databricks there always is one, and it stays. Raises ConfigError when PySpark is missing, too old or only a
+    client, RunError when Spark cannot be started.
     """
-    try:
-        from pyspark import SparkContext
-    except ImportError:
-        raise ConfigError(MISSING) from None
-    there = SparkContext._active_spark_context is not None
+    _check_pyspark()
+    from pyspark import SparkContext
+
+    there = SparkContext._active_spark_context is not None or "DATABRICKS_RUNTIME_VERSION" in os.environ
     with tempfile.TemporaryDirectory(prefix="tillwatch-spark-", ignore_cleanup_errors=True) as folder:
         started = _start(spark, Path(folder), there=there)
         try:
@@ -86,13 +91,28 @@ def session(spark: Spark) -> Iterator[SparkSession]:
                 _end(started)
 
 
+def _check_pyspark() -> None:
+    """Raises ConfigError unless there is a PySpark that can be used."""
+    try:
+        import pyspark
+        from pyspark.sql.utils import is_remote
+    except ImportError:
+        raise ConfigError(MISSING) from None
+    if find_spec("pyspark.sql.datasource") is None:
+        raise ConfigError(
+            f"engine: spark needs Spark 4 or newer, found {pyspark.__version__}; on Databricks that is Runtime 17"
+        )
+    if is_remote():
+        raise ConfigError(REMOTE)
+
+
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName("tillwatch")
     if there:
-        return builder.getOrCreate()
+        return SparkSession.builder.getOrCreate()
+    builder = SparkSession.builder.appName("tillwatch")
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ  # Java runs already, as spark-submit was told
     java = {} if under_submit else _java(spark, folder)
     for name, value in {**_START, **spark.conf, **java}.items():

@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
-from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxFiles, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
 from tillwatch.detect import quarantine
@@ -28,8 +27,6 @@ from tillwatch.spark.gather import gather
 from tillwatch.spark.shards import Group
 from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records
 from tillwatch.stores import Store, open_store, put_same
-
-_ALL = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +81,25 @@ class Chunks(InputPartition):
         self.numbers = numbers
 
 
-class ChunkReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Plans batches on the driver, reads chunks on executors."""
+class ChunkReader(DataSourceStreamReader):
+    """Plans batches on the driver, reads chunks on executors.
+
+    It bounds batches by what it has given itself, without Spark's admission control, which came with Spark 4.2 only.
+    """
 
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
         self._landing: Landing | None = None  # made where it is used: a reader travels to the executors
-        self._end: int | None = None
+        self._given = plan.start
 
     def initialOffset(self) -> dict[str, int]:
         return {"chunk": self.plan.start}
 
-    def getDefaultReadLimit(self) -> ReadLimit:
-        return ReadMaxFiles(self.plan.chunks)
-
-    def prepareForTriggerAvailableNow(self) -> None:
-        self._end = self._waiting(self.plan.start, _ALL).stop
-
-    def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:
-        first = start["chunk"]
+    def latestOffset(self) -> dict[str, int]:  # type: ignore[override]  # asked once before each batch
+        first = self._given
         most = self.plan.chunks if first >= self.plan.fence else min(self.plan.chunks, self.plan.fence - first)
-        if self._end is not None:
-            most = min(most, self._end - first)
-        return {"chunk": self._waiting(first, most).stop}
+        self._given = self._waiting(first, most).stop
+        return {"chunk": self._given}
 
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[Chunks]:
         numbers = range(start["chunk"], end["chunk"])

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
+from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape
 
 FileStatus = Literal["reading", "done", "refused", "changed", "broken", "duplicate"]
@@ -241,6 +242,10 @@ class State(Ledger, Protocol):
         self, tables: Iterable[TableRows], chunk: int, notes: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         """Replaces rows by id; the tables then hold the state before `chunk`. Keeps `notes` as a commit does."""
+        ...
+
+    def staging(self) -> Staging | None:
+        """How several processes save tables together, None where only this one can."""
         ...
 
     def load_table(self, shape: TableShape) -> TableRows:

@@ -26,6 +26,7 @@ from tillwatch.state.base import (
     Totals,
 )
 from tillwatch.state.queries import named, read_sql
+from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape, Types, create_sql, select_sql, shapes_from, shapes_text
 
 QUERIES = named(read_sql("queries.sql"))
@@ -180,6 +181,9 @@ class SqlState(ABC):
             self._set_meta("tables", str(chunk))
             for key, value in notes.items():
                 self._set_meta(key, value)
+
+    def staging(self) -> Staging | None:
+        return None
 
     def load_table(self, shape: TableShape) -> TableRows:
         rows = list(self._rows(select_sql(shape)))

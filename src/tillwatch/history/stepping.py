@@ -1,0 +1,53 @@
+"""The pipeline's own step, made from a setup: the one place here that knows how rows are decoded and folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from tillwatch.detect.loop import Setup
+from tillwatch.engine.condition import Condition
+from tillwatch.engine.decode import Decoded
+from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.judge import Judge
+from tillwatch.errors import ConfigError
+from tillwatch.patterns.pattern import Pattern
+from tillwatch.patterns.program import Compiler, Program
+
+
+def compiled(program: Program, patterns: Sequence[Pattern]) -> Program:
+    """A program of these patterns over what another program knows. Raises PatternError."""
+    return Compiler(program.features, program.lookups, program.digits).program(patterns)
+
+
+def fold_of(setup: Setup, program: Program) -> Fold:
+    """An empty fold of this program, over rows as the setup reads them."""
+    own = replace(setup, program=program)
+    return own.fold(own.decoder())
+
+
+def columns_of(setup: Setup) -> list[str]:
+    """The source columns that rows are decoded from."""
+    return list(setup.columns.values())
+
+
+def stepped(
+    fold: Fold, numbers: Sequence[int], frames: Sequence[pl.DataFrame]
+) -> Iterator[tuple[int, Decoded, Outcome]]:
+    """Folds some chunks, given by their numbers and frames; each with its rows and what it brought."""
+    for number, read in zip(numbers, fold.decoder.decode(frames), strict=True):
+        decoded = fold.admit(read)
+        yield number, decoded, fold.step(number, decoded.rows)
+
+
+def condition_of(fold: Fold, pattern: str) -> Condition:
+    """The condition of a pattern. Raises ConfigError for one that is judged on transactions: it has none of a key."""
+    judge = next(j for j in fold.judges if j.plan.pattern.id == pattern)
+    if isinstance(judge, Judge):
+        return judge.condition
+    raise ConfigError(
+        f"{pattern} is judged on transactions, with the values before each: its evidence, in 'tillwatch detections "
+        "--format jsonl', has all of them; how a key stands cannot be asked"
+    )
