@@ -156,6 +156,12 @@ class Decoder:
             valid = valid & times.is_not_null().to_numpy()
         return rows, valid
 
+    def _joined(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """The mapped columns of all frames; of frames that are alike, selected once."""
+        if all(f.schema == frames[0].schema for f in frames):
+            return self._select(pl.concat(frames, rechunk=True))
+        return pl.concat([self._select(f) for f in frames], rechunk=True)
+
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The mapped columns by their logical names, as text, absent ones empty."""
         wanted = dict.fromkeys([*self.dictionaries, "amount", *(["time"] if self.detail.times else [])])
