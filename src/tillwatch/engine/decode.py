@@ -137,12 +137,6 @@ class Decoder:
             rows, valid = self._detailed(frame, rows, valid)
         return self._split(frames, frame, rows, valid)
 
-    def _joined(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        """The mapped columns of all frames; of frames that are alike, selected once."""
-        if all(f.schema == frames[0].schema for f in frames):
-            return self._select(pl.concat(frames, rechunk=True))
-        return pl.concat([self._select(f) for f in frames], rechunk=True)
-
     def _detailed(self, frame: pl.DataFrame, rows: Rows, valid: Bools) -> tuple[Rows, Bools]:
         """The rows with times, numbers and codes of amounts, as far as these are asked for."""
         if self.detail.amounts:
