@@ -12,6 +12,7 @@ from tillwatch.errors import ConfigError, LogError
 from tillwatch.history.clauses import Clause, KeyView, as_json
 from tillwatch.history.reading import check_whole, time_of
 from tillwatch.history.refold import Place, Progress, Refold, alone, slot_of
+from tillwatch.history.stepping import condition_of
 from tillwatch.landing import Landing
 from tillwatch.model import RESERVED, SOURCE_ROW, Detection
 from tillwatch.patterns.pattern import Pattern
@@ -94,7 +95,7 @@ def explain(
     _check_same(stored, again)
     slot = slot_of(again.fold, again.plan.per, detection.key)
     assert slot is not None  # it was just detected
-    view = KeyView(again.fold.judges[0].condition, slot, detection.chunk)
+    view = KeyView(condition_of(again.fold.judges[0]), slot, detection.chunk)
     chunk = retry(lambda: landing.read(detection.chunk))
     info, time_column = chunk.info, pipeline.settings.columns.time
     return Explanation(

@@ -15,7 +15,7 @@ from tillwatch.history.clauses import Clause, KeyView, as_json
 from tillwatch.history.needs import Needs
 from tillwatch.history.reading import check_whole
 from tillwatch.history.refold import Progress, Refold, alone, plan_of, slot_of
-from tillwatch.history.stepping import fold_of
+from tillwatch.history.stepping import condition_of, fold_of
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Plan
 from tillwatch.pipeline import Pipeline
@@ -146,5 +146,5 @@ def _answer(
     if slot is None:
         return Answer(plan.pattern, key, chunk, None, detected)
     judge = next(j for j in fold.judges if j.plan.pattern.id == plan.pattern.id)
-    view = KeyView(judge.condition, slot, chunk)
+    view = KeyView(condition_of(judge), slot, chunk)
     return Answer(plan.pattern, key, chunk, Needs(view, negative).of(view.clause(judge.plan.tree)), detected)
