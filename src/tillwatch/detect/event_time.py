@@ -26,18 +26,24 @@ def detail_of(settings: Settings, program: Program) -> tuple[Detail, Lateness]:
         return Detail(None, transactions, amounts), Lateness()
     kind = _kind(settings, program)
     lateness = _lateness(settings, kind)
-    rings = any(window.kind == "transactions" for window in program.windows)
-    if rings and settings.landing.keep is not None:
+    _check_keep(settings, program)
+    return Detail(TimeRule(time.format, time.timezone, kind), transactions, amounts), lateness
+
+
+def _check_keep(settings: Settings, program: Program) -> None:
+    """What windows and late rows need of the log must stay there."""
+    if settings.landing.keep is None:
+        return
+    if any(window.kind == "transactions" for window in program.windows):
         raise ConfigError(
-            f"{settings.where('landing', 'keep')}: landing.keep: a pattern has a window of the last transactions, which "
-            "can be of any time: all chunks must be kept"
+            f"{settings.where('landing', 'keep')}: landing.keep: a pattern has a window of the last transactions, "
+            "which can be of any time: all chunks must be kept"
         )
-    if time.late == "quarantine" and settings.landing.keep is not None:
+    if settings.time.late == "quarantine":
         raise ConfigError(
             f"{settings.where('time', 'late')}: time.late: found quarantine together with landing.keep; which rows "
             "were late cannot be told without the chunks before them. Use late: count, or keep all chunks"
         )
-    return Detail(TimeRule(time.format, time.timezone, kind), transactions, amounts), lateness
 
 
 def _kind(settings: Settings, program: Program) -> WindowKind | None:
