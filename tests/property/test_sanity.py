@@ -19,7 +19,7 @@ from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_st
 from tillwatch.testing.folding import Lookups, Row, fold_of, holding, pattern_text, step
 from tillwatch.testing.terms import Drawn
 
-EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "100"))
 OWN = {
     "small": "count(*) filter (where amount < 2)",
     "small_women": "count(*) filter (where amount < 2 and gender = 'F')",
