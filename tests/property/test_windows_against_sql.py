@@ -12,13 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tillwatch.detect import snapshot
+from tillwatch.engine.evidence import evidence
 from tillwatch.engine.fold import Fold
+from tillwatch.engine.judge import Judge
 from tillwatch.model import Detection
 from tillwatch.testing.conditions import drawn_lookups
 from tillwatch.testing.folding import Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.terms import Drawn
-from tillwatch.testing.windowed import COLUMNS, RowTruth, timed_streams, windowed_patterns
+from tillwatch.testing.windowed import COLUMNS, RowTruth, always_true, timed_streams, windowed_patterns
 
 EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "150"))
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
@@ -102,6 +104,40 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
             assert holding(fold, n) == {k for k, true in life.items() if true}
         assert list(outcome.detections) == expected
         assert [(t.pattern, tuple(t.key.values()), t.holds) for t in outcome.turns] == sorted(turned)
+        start += len(chunk)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
+@given(always_true(), timed_streams())
+def test_every_value_is_that_of_sql_after_every_chunk(pattern: Drawn, chunks: list[list[Row]]) -> None:
+    """Also those of keys that no row of the chunk has touched."""
+    fold = fold_of(texts_of([pattern]))
+    (judge,) = fold.judges
+    assert isinstance(judge, Judge)
+    with Prefixes(chunks, {}) as sql:
+        answers = sql.held(pattern)
+    for number, chunk in enumerate(chunks):
+        step(fold, number, chunk)
+        slots = judge.holding.nonzero()[0]
+        keys = [tuple(key.values()) for key in fold.keys(judge.plan.per, slots)]
+        shown = [each["features"] for each in evidence(judge.condition, slots, number)]
+        assert dict(zip(keys, shown, strict=True)) == {key: held.features for key, held in answers[number].items()}
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
+@given(always_true(judge="transaction"), timed_streams(), lateness)
+def test_every_value_before_a_row_is_that_of_sql(pattern: Drawn, chunks: list[list[Row]], late: int) -> None:
+    """Of the first row of each key in each chunk; the keys are such that this is nearly every row."""
+    fold = fold_of(texts_of([pattern]), lateness=late)
+    truth = RowTruth(chunks, {}, late)
+    answers = truth.true(pattern)
+    truth.close()
+    start = 0
+    for number, chunk in enumerate(chunks):
+        fold.judges[0].detected[:] = False
+        found = {d.evidence["row"]: d.evidence["features"] for d in step(fold, number, chunk).detections}
+        rows = {key_of(pattern, row): place for place, row in reversed([*enumerate(chunk)])}
+        assert found == {place + 1: answers[start + place] for place in rows.values()}
         start += len(chunk)
 
 

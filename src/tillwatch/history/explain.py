@@ -91,11 +91,12 @@ def explain(
     landing, detection = pipeline.landing, stored.detection
     retry(lambda: check_whole(landing))
     again = Refold(alone(setup, detection.pattern), detection.key, rows)
+    condition = condition_of(again.fold, detection.pattern)
     again.read(landing, detection.chunk, retry, on_progress)
     _check_same(stored, again)
     slot = slot_of(again.fold, again.plan.per, detection.key)
     assert slot is not None  # it was just detected
-    view = KeyView(condition_of(again.fold.judges[0]), slot, detection.chunk)
+    view = KeyView(condition, slot, detection.chunk)
     chunk = retry(lambda: landing.read(detection.chunk))
     info, time_column = chunk.info, pipeline.settings.columns.time
     return Explanation(
@@ -133,7 +134,8 @@ def _check_same(stored: StoredDetection, again: Refold) -> None:
         )
     difference = _difference(stored.detection, same[0])
     said = stored.detection.evidence.get("features", {}).get("transactions")
-    if said is not None and said != again.rows.count:
+    kept = again.plan.uses["transactions"].parts if said is not None else ()
+    if kept == ("transactions",) and said != again.rows.count:
         difference = f"found again: {again.rows.count} of {said} transactions"
     if difference:
         raise LogError(

@@ -89,13 +89,16 @@ class Needs:
         return self.view.condition.plan.uses[str(name)]
 
     def _kept_as(self, use: Use) -> str:
-        """What the feature is kept as: an accumulator's operation, or avg, or lookup."""
+        """What the feature is kept as: an accumulator's operation, or avg, spread, window, lookup."""
         if use.lookup is not None:
             return "lookup"
+        if use.spread is not None:
+            return "spread"
         if use.average:
             return "avg"
         accumulators = self.view.condition.tables[use.grain].spec.accumulators
-        return next(a.op for a in accumulators if a.name == use.parts[0])
+        kept = next(a for a in accumulators if a.name == use.parts[0])
+        return kept.op if kept.window is None else "window"  # which rises and falls
 
     def _move(self, side: Expr, op: str, bound: Fraction) -> Need:
         """`side op bound`, the bound being fixed."""

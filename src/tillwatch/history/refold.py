@@ -21,7 +21,7 @@ from tillwatch.errors import ConfigError
 from tillwatch.history.reading import batches
 from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
 from tillwatch.landing import Landing
-from tillwatch.model import SOURCE_FILE, SOURCE_ROW, Detection
+from tillwatch.model import SOURCE_FILE, SOURCE_ROW, Chunk, Detection
 from tillwatch.patterns.features import KEY_COLUMNS
 from tillwatch.patterns.program import Grain, Plan, Program
 from tillwatch.retry import Retry
@@ -95,11 +95,17 @@ class Refold:
         """Folds the chunks 0…last. Raises LogError."""
         for batch in batches(landing, range(last + 1), columns_of(self.setup), retry):
             numbers = [chunk.info.number for chunk in batch]
-            frames = [possible_rows(chunk.frame, self.setup.columns, self.plan.partition, self.key) for chunk in batch]
+            frames = [self._frame(chunk) for chunk in batch]
             for frame, (number, decoded, outcome) in zip(frames, stepped(self.fold, numbers, frames), strict=True):
                 self._note(number, frame, decoded)
                 self.detections += [d for d in outcome.detections if d.key == self.key]
             on_progress(numbers[-1] + 1, last + 1)
+
+    def _frame(self, chunk: Chunk) -> pl.DataFrame:
+        """The rows that matter: where times are read all do, for the clock."""
+        if self.setup.detail.times is not None:
+            return chunk.frame
+        return possible_rows(chunk.frame, self.setup.columns, self.plan.partition, self.key)
 
     def _note(self, number: int, frame: pl.DataFrame, decoded: Decoded) -> None:
         """Counts the rows of the key, and notes where the newest of them are."""

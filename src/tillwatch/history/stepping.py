@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from tillwatch.detect.loop import Setup
 from tillwatch.engine.condition import Condition
-from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.engine.judge import Judge
-from tillwatch.engine.row_judge import RowJudge
 from tillwatch.errors import ConfigError
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
@@ -24,8 +24,8 @@ def compiled(program: Program, patterns: Sequence[Pattern]) -> Program:
 
 def fold_of(setup: Setup, program: Program) -> Fold:
     """An empty fold of this program, over rows as the setup reads them."""
-    decoder = Decoder(setup.columns, program.digits, setup.negative, setup.optional, setup.detail)
-    return Fold(program, decoder, setup.lookups, setup.lateness)
+    own = replace(setup, program=program)
+    return own.fold(own.decoder())
 
 
 def columns_of(setup: Setup) -> list[str]:
@@ -37,16 +37,17 @@ def stepped(
     fold: Fold, numbers: Sequence[int], frames: Sequence[pl.DataFrame]
 ) -> Iterator[tuple[int, Decoded, Outcome]]:
     """Folds some chunks, given by their numbers and frames; each with its rows and what it brought."""
-    for number, all_rows in zip(numbers, fold.decoder.decode(frames), strict=True):
-        decoded = fold.admit(all_rows)
+    for number, read in zip(numbers, fold.decoder.decode(frames), strict=True):
+        decoded = fold.admit(read)
         yield number, decoded, fold.step(number, decoded.rows)
 
 
-def condition_of(judge: Judge | RowJudge) -> Condition:
-    """The condition of a pattern judged after every chunk. Raises ConfigError for one judged on transactions."""
-    if isinstance(judge, RowJudge):
-        raise ConfigError(
-            f"{judge.plan.pattern.id} is judged on transactions, with the values before each: its condition cannot be "
-            "looked at later; a detection's evidence has the values, see 'tillwatch detections --format jsonl'"
-        )
-    return judge.condition
+def condition_of(fold: Fold, pattern: str) -> Condition:
+    """The condition of a pattern. Raises ConfigError for one that is judged on transactions: it has none of a key."""
+    judge = next(j for j in fold.judges if j.plan.pattern.id == pattern)
+    if isinstance(judge, Judge):
+        return judge.condition
+    raise ConfigError(
+        f"{pattern} is judged on transactions, with the values before each: its evidence, in 'tillwatch detections "
+        "--format jsonl', has all of them; how a key stands cannot be asked"
+    )

@@ -104,6 +104,7 @@ def key_of(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
 def _now(pipeline: Pipeline, setup: Setup, plan: Plan, key: Mapping[str, str], retry: Retry) -> Answer:
     """From the tables of the state, and the chunks since they were saved."""
     fold = fold_of(setup, setup.program)
+    condition_of(fold, plan.pattern.id)
     with pipeline.opened(readonly=True) as state, state.snapshot():
         state.claim_allowed(setup.fingerprint, setup.meaning)
         cursor = state.cursor()
@@ -134,6 +135,7 @@ def _then(
     if not retry(lambda: landing.has(at)):
         raise LogError(f"chunk {at} is not landed; the last one is {retry(landing.next_number) - 1}")
     again = Refold(setup, key)
+    condition_of(again.fold, again.plan.pattern.id)
     again.read(landing, at, retry, on_progress)
     detected = Detected(again.detections[0].chunk, None) if again.detections else None
     return _answer(again.fold, again.plan, key, at, detected, negative=setup.negative)
@@ -145,6 +147,5 @@ def _answer(
     slot = slot_of(fold, plan.per, key)
     if slot is None:
         return Answer(plan.pattern, key, chunk, None, detected)
-    judge = next(j for j in fold.judges if j.plan.pattern.id == plan.pattern.id)
-    view = KeyView(condition_of(judge), slot, chunk)
-    return Answer(plan.pattern, key, chunk, Needs(view, negative).of(view.clause(judge.plan.tree)), detected)
+    view = KeyView(condition_of(fold, plan.pattern.id), slot, chunk)
+    return Answer(plan.pattern, key, chunk, Needs(view, negative).of(view.clause(plan.tree)), detected)

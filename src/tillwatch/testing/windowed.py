@@ -70,10 +70,22 @@ def windowed_patterns(draw: st.DrawFn, *, judge: str = "chunk") -> Drawn:
     per = draw(st.sampled_from([k for n in (1, 2, 2, 3) for k in combinations(COLUMNS, n)]))
     own = draw(st.lists(own_features(whole=True), min_size=1, max_size=3))
     features = {f"f{i}": feature for i, feature in enumerate(own)}
-    shared = draw(st.sampled_from([{}, BUILT_IN]))
+    shared = draw(st.sampled_from([{}, {}, BUILT_IN]))
     grammar = (RowGrammar if judge == "transaction" else Grammar)(draw, per, {**shared, **features})
     when = grammar.when()
     return Drawn(per, grammar.features, grammar.thresholds, when, judge)
+
+
+@st.composite
+def always_true(draw: st.DrawFn, *, judge: str = "chunk") -> Drawn:
+    """A pattern that always holds, and so shows the values of its features, of its own keys and of one of them."""
+    per = COLUMNS if judge == "transaction" else draw(st.sampled_from(list(combinations(COLUMNS, 2))))
+    own = {f"f{i}": f for i, f in enumerate(draw(st.lists(own_features(whole=True), min_size=2, max_size=4)))}
+    names = [draw(st.sampled_from([n, *(f"{k}.{n}" for k in per)])) for n in own]
+    kinds = {name: own[name.rpartition(".")[2]].kind for name in names}
+    terms = [Term(name, f'"{name}"', kinds[name], True, frozenset([name])) for name in names]
+    texts = " and ".join(f"({t.text} is null or {t.text} is not null)" for t in terms)
+    return Drawn(per, own, {}, Term(texts, "true", "bool", False, frozenset(names)), judge)
 
 
 @st.composite
@@ -82,8 +94,10 @@ def timed_streams(draw: st.DrawFn) -> list[list[Row]]:
     size, order = draw(st.sampled_from([1, 2, 3, 5, 8, 20])), draw(st.sampled_from(["forward", "shaken", "any"]))
     steps = {"forward": ["0", "0", "0.5", "1"], "shaken": ["0", "0.5", "1", "-0.5", "-2"], "any": ["0", "3", "-3", "9"]}
     keys = st.tuples(*(st.sampled_from(VALUES[k][:3]) for k in KEYS), st.sampled_from(AMOUNTS))
+    drawn = st.tuples(keys, st.sampled_from(steps[order]))
+    few, many = st.lists(drawn, min_size=1, max_size=10), st.lists(drawn, min_size=20, max_size=45)
     rows, now = [], 0.0
-    for row, by in draw(st.lists(st.tuples(keys, st.sampled_from(steps[order])), min_size=1, max_size=45)):
+    for row, by in draw(st.one_of(few, many, many)):
         now += float(by)
         rows.append((*row, f"{now:g}"))
     return [rows[i : i + size] for i in range(0, len(rows), size)]
