@@ -17,6 +17,7 @@ from tillwatch.ingest import IngestSettings, look
 from tillwatch.ingest.formats import is_whole, pieces_of
 from tillwatch.lookups import read_lookup
 from tillwatch.model import Position
+from tillwatch.patterns.examples import unknown_columns
 from tillwatch.patterns.expression import (
     And,
     Compare,
@@ -27,6 +28,7 @@ from tillwatch.patterns.expression import (
     conjuncts,
 )
 from tillwatch.patterns.program import Plan
+from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.pipeline import Pipeline
 from tillwatch.sources import Source, open_source
@@ -40,10 +42,11 @@ TRIED_FIRST = ("landing", "quarantine", "detections", "spark.state")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The plan, line by line, and what is wrong."""
+    """The plan, line by line, what is wrong, and what is odd but does no harm."""
 
     lines: tuple[str, ...]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -54,10 +57,12 @@ class Report:
 def check(pipeline: Pipeline) -> Report:
     """Looks at all that the configuration names and writes nothing; reads lookups, and heads of source files."""
     settings, composed = pipeline.settings, pipeline.composed
-    problems = [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
+    odd = list(_pattern_findings(composed))
+    problems = [text for text, wrong in odd if wrong]
+    problems += [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
     if not problems:
         problems += [*_layout_problems(pipeline), *_state_problems(pipeline)]
-    return Report(tuple(plan(pipeline)), tuple(problems))
+    return Report(tuple(plan(pipeline)), tuple(problems), tuple(text for text, wrong in odd if not wrong))
 
 
 def plan(pipeline: Pipeline) -> Iterator[str]:
@@ -138,6 +143,19 @@ def _value(tree: Expr) -> str:
     text = show(tree)
     owner, dot, name = text.partition(".")
     return f"the {owner}'s {name}" if dot and owner.isidentifier() and name.isidentifier() else text
+
+
+def _pattern_findings(composed: Composed) -> Iterator[tuple[str, bool]]:
+    """Conditions that can never hold, clauses without effect, and examples with columns that are not mapped.
+
+    Each with whether it is a mistake, and not only odd.
+    """
+    columns, names = [*composed.columns, "time"], [lookup.name for lookup in composed.lookups]
+    for each in composed.program.plans:
+        found = findings(each, composed.program, negative=composed.settings.amounts.negative)
+        yield from ((finding.text, finding.wrong) for finding in found)
+        pattern = each.pattern
+        yield from ((problem, True) for problem in unknown_columns(pattern.id, pattern.examples, columns, names))
 
 
 def _source_problems(pipeline: Pipeline) -> Iterator[str]:

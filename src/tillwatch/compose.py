@@ -20,10 +20,11 @@ from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
-from tillwatch.patterns.catalogue import declared_features, load_patterns
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.catalogue import declared_features, load_patterns, read_patterns
+from tillwatch.patterns.features import TEXT_COLUMNS, Feature
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
@@ -55,6 +56,31 @@ class Composed:
     lateness: Lateness = PUNCTUAL
 
 
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What patterns may name in a configuration: its features, its lookups, and its columns by logical name."""
+
+    features: Mapping[str, Feature]
+    lookups: tuple[LookupSource, ...]
+    columns: Mapping[str, str]
+    digits: int
+
+    def compiler(self) -> Compiler:
+        """A new compiler of patterns."""
+        return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits)
+
+
+def language(settings: Settings) -> Language:
+    """What patterns may name. Raises ConfigError or PatternError with the place of the mistake."""
+    sources = tuple(_lookup(name, settings) for name in settings.lookups)
+    features = declared_features(settings.features, settings.where("features"))
+    clash = sorted(set(features) & {s.name for s in sources})
+    if clash:
+        raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
+    mapped = {n: c for n in (*TEXT_COLUMNS, "amount", "time") if (c := getattr(settings.columns, n))}
+    return Language(features, sources, mapped, settings.amounts.digits)
+
+
 def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
     """Understands a configuration, with its own patterns or these instead.
 
@@ -62,15 +88,9 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Co
     """
     _check_places(settings)
     _check_outputs(settings)
-    sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns) if patterns is None else patterns
-    features = declared_features(settings.features, settings.where("features"))
-    clash = sorted(set(features) & {s.name for s in sources})
-    if clash:
-        raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
-    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits)
-    program = compiler.program(patterns)
-    mapped = {n: c for n in (*TEXT_COLUMNS, "amount", "time") if (c := getattr(settings.columns, n))}
+    known = language(settings)
+    sources, mapped = known.lookups, known.columns
+    program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
     _check_engine(program, settings)
     detail, lateness = detail_of(settings, program)
     used = program.columns | ({"time"} if detail.times else set())
@@ -86,6 +106,29 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Co
         detail,
         lateness,
     )
+
+
+def _program(settings: Settings, known: Language) -> Program:
+    """The program of the configured patterns."""
+    try:
+        return known.compiler().program(load_patterns(settings.patterns))
+    except PatternError as error:
+        raise all_problems(settings, known, error) from None
+
+
+def all_problems(settings: Settings, known: Language, first: PatternError) -> PatternError:
+    """What is wrong with every pattern, each by itself and in the order of the files; then what else `first` says."""
+    lines: list[str] = []
+    for pattern in read_patterns(settings.patterns):
+        try:
+            if isinstance(pattern, ConfigError):
+                raise pattern
+            program = known.compiler().program([pattern])
+            found = [f for p in program.plans for f in findings(p, program, negative=settings.amounts.negative)]
+            lines += [f.text for f in found if f.wrong]
+        except ConfigError as error:
+            lines += str(error).splitlines()
+    return PatternError("\n".join(dict.fromkeys([*lines, *str(first).splitlines()])))
 
 
 def _check_places(settings: Settings) -> None:

@@ -29,7 +29,10 @@ PATTERNS = (
     "{PatId1: {merchant_transactions: 60, transactions_rank: 0.8, importance_rank: 0.2}, "
     "PatId2: {transactions: 8, avg_amount: 25}, PatId3: {female_customers: 3}}"
 )
-FAST = '{spark.driver.memory: 768m, spark.driver.extraJavaOptions: "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}'
+FAST = (
+    '{spark.driver.memory: 768m, spark.driver.extraJavaOptions: "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC", '
+    "spark.python.authenticate.socketTimeout: 120s}"  # a busy machine is no failure
+)
 
 
 @pytest.fixture(scope="module")

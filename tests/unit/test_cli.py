@@ -35,6 +35,7 @@ CONFIGURED = (
     "ingest",
     "detect",
     "check",
+    "test",
     "status",
     "detections",
     "quality",
@@ -44,10 +45,9 @@ CONFIGURED = (
     "backtest",
     "compact",
 )
-ARGUMENTS = {"out", "shell", "action", "places", "seq", "pattern", "drafts"}
+ARGUMENTS = {"names", "kind", "out", "shell", "action", "places", "seq", "pattern", "drafts"}
 NEEDED = {"explain": ("1",), "why-not": ("PatId2", "--customer", "C", "--merchant", "M")}
 """Arguments without which a call is wrong."""
-
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -77,6 +77,8 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "demo",
         "generate",
         "check",
+        "test",
+        "schema",
         "run",
         "ingest",
         "detect",

@@ -18,8 +18,10 @@ from tillwatch.cli.generate import generate
 from tillwatch.cli.ingest import ingest
 from tillwatch.cli.quality import quality
 from tillwatch.cli.run import run
+from tillwatch.cli.schema import schema
 from tillwatch.cli.state import state
 from tillwatch.cli.status import status
+from tillwatch.cli.test import test
 from tillwatch.cli.why_not import why_not
 
 app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
@@ -27,6 +29,7 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
         "tillwatch",
         {
             "First steps": (demo, generate, check),
+            "Patterns": (test, schema),
             "Work": (run, ingest, detect),
             "Look": (status, detections, quality, audit),
             "Trust": (explain, why_not, backtest),

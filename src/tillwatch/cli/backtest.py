@@ -90,13 +90,13 @@ def backtest(
     from tillwatch.history.sweep import read_sweep
     from tillwatch.lookups import patience
 
-    retry, reading = patience(tell), Reading()
+    retry = patience(tell)
     asked = [read_sweep(text) for text in sweeps]
     compared = trial(config, overrides, drafts, retry)
     began = time.monotonic()
-    found = tested(compared, asked, first, last, retry, reading)
+    with Reading() as reading:
+        found = tested(compared, asked, first, last, retry, reading)
     seconds = time.monotonic() - began
-    reading.clear()
     tell(f"{many(found.rows, 'row')} in {duration(seconds)}, {rate(found.rows, seconds)}")
     if not found.as_run:
         tell("the state was made by another configuration than this one: what is called in force here was never run")

@@ -59,9 +59,8 @@ def explain(config: Path, overrides: tuple[str, ...], seq: int, rows: int, layou
     from tillwatch.history.explain import explain as explained
     from tillwatch.lookups import patience
 
-    reading = Reading()
-    found = explained(opened(config, overrides), seq, rows, patience(tell), reading)
-    reading.clear()
+    with Reading() as reading:
+        found = explained(opened(config, overrides), seq, rows, patience(tell), reading)
     if layout == "json":
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2, default=str))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from types import TracebackType
 
 import click
 
@@ -11,11 +12,19 @@ REDRAW_SECONDS = 0.1
 
 
 class Reading:
-    """A line on stderr that is redrawn; nothing where stderr is no terminal."""
+    """A line on stderr that is redrawn; nothing where stderr is no terminal. As a context it takes the line away."""
 
     def __init__(self) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._next = 0.0
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()

@@ -75,9 +75,8 @@ def why_not(
 
     named = {"customer": customer, "merchant": merchant, "category": category}
     given = {**keys, **{name: text for name, text in named.items() if text is not None}}
-    reading = Reading()
-    answer = answered(opened(config, overrides), pattern, given, at, patience(tell), reading)
-    reading.clear()
+    with Reading() as reading:
+        answer = answered(opened(config, overrides), pattern, given, at, patience(tell), reading)
     if layout == "json":
         click.echo(json.dumps(answer.as_json(), ensure_ascii=False, indent=2))
         return

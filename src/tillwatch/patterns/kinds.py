@@ -22,9 +22,11 @@ from tillwatch.patterns.expression import (
     PercentRank,
     Text,
     Truth,
+    conjuncts,
     walk,
 )
 from tillwatch.patterns.features import SPREADS, Feature
+from tillwatch.patterns.mistakes import raise_all
 from tillwatch.patterns.shown import show
 
 ValueKind = Literal["int", "decimal", "float", "bool", "text"]
@@ -45,6 +47,21 @@ def feature_kind(feature: Feature) -> ValueKind:
     floats = dict.fromkeys(("avg", *SPREADS), "float")
     kinds: dict[str, ValueKind] = {"count": "int", "distinct": "int", **floats}  # type: ignore[dict-item]
     return kinds.get(feature.kind, "decimal")
+
+
+def check_kinds(tree: Expr, uses: Mapping[str, Kinded]) -> None:
+    """Checks that `when` is a condition, and so is every clause of it. Raises ExpressionError with all that are not."""
+    if not isinstance(tree, And):
+        if kind(tree, uses) != "bool":
+            raise ExpressionError(f"'when' must be a condition, found the value '{show(tree)}'")
+        return
+    problems: list[ExpressionError] = []
+    for clause in conjuncts(tree):
+        try:
+            _expect(clause, uses, condition=True)
+        except ExpressionError as error:
+            problems.append(error)
+    raise_all(problems)
 
 
 def kind(tree: Expr, uses: Mapping[str, Kinded]) -> ValueKind:

@@ -5,7 +5,6 @@ The program is data only. The engine runs it; the state store makes its tables f
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,8 @@ from tillwatch.patterns.expression import (
     walk,
 )
 from tillwatch.patterns.features import GRAIN_ORDER, NUMBER_COLUMNS, SPREADS, TEXT_COLUMNS, Feature, Spread
-from tillwatch.patterns.kinds import ValueKind, feature_kind, kind
+from tillwatch.patterns.kinds import ValueKind, check_kinds, feature_kind
+from tillwatch.patterns.mistakes import meant, near, raise_all
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.shown import show
 from tillwatch.patterns.windows import Window, WindowKind, kind_of
@@ -241,8 +241,7 @@ class Compiler:
             if clash := sorted(set(pattern.features) & set(self.lookups)):
                 raise ExpressionError(f"its feature '{clash[0]}' has the name of a lookup: rename one of them")
             uses = self._resolve(pattern, per, features)
-            if kind(pattern.tree, uses) != "bool":
-                raise ExpressionError(f"'when' must be a condition, found the value '{show(pattern.tree)}'")
+            check_kinds(pattern.tree, uses)
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)
@@ -250,12 +249,20 @@ class Compiler:
 
     def _resolve(self, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> dict[str, Use]:
         uses: dict[str, Use] = {}
+        problems: list[ExpressionError] = []
         for node in walk(pattern.tree):
-            if isinstance(node, Name):
-                uses[str(node)] = self._use(node, pattern, per, features)
+            try:
+                if isinstance(node, Name):
+                    uses[str(node)] = self._use(node, pattern, per, features)
+            except ExpressionError as error:
+                problems.append(error)
         for node in walk(pattern.tree):
-            if isinstance(node, PercentRank | PercentileCont):
-                self._check_over(node, pattern, per, uses[str(node.x)])
+            try:
+                if isinstance(node, PercentRank | PercentileCont) and str(node.x) in uses:
+                    self._check_over(node, pattern, per, uses[str(node.x)])
+            except ExpressionError as error:
+                problems.append(error)
+        raise_all(problems)
         return uses
 
     def _use(self, name: Name, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> Use:
@@ -266,7 +273,8 @@ class Compiler:
         grain = per if name.qualifier is None else grain_of((name.qualifier,))
         if name.qualifier is not None and name.qualifier not in per:
             raise ExpressionError(
-                f"'{name}': '{name.qualifier}' is not a key of this pattern (per: {', '.join(per)})",
+                f"'{name}': '{name.qualifier}' is not a key of this pattern{meant(name.qualifier, per)} "
+                f"(per: {', '.join(per)})",
                 name.start,
             )
         feature = features.get(name.name)
@@ -307,9 +315,7 @@ class Compiler:
 
     def _unknown(self, name: Name, features: Mapping[str, Feature]) -> str:
         known = sorted({*features, *self.lookups})
-        close = difflib.get_close_matches(name.name, known, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        return f"'{name}' is not a declared feature or lookup; {hint}declared are {', '.join(known)}"
+        return f"'{name}' is not a declared feature or lookup; {near(name.name, known)}declared are {', '.join(known)}"
 
     def _check_over(self, node: PercentRank | PercentileCont, pattern: Pattern, per: Grain, x: Use) -> None:
         what = "percent_rank" if isinstance(node, PercentRank) else "percentile_cont"
@@ -322,7 +328,8 @@ class Compiler:
         unknown = [k for k in node.over if k not in per]
         if unknown or len(grain_of(node.over)) >= len(per):
             raise ExpressionError(
-                f"{what} … over {', '.join(node.over) or '()'}: rank among fewer keys than the pattern has "
+                f"{what} … over {', '.join(node.over) or '()'}: {''.join(near(k, per) for k in unknown)}rank among "
+                "fewer keys than the pattern has "
                 f"(per: {', '.join(per)})",
                 node.start,
             )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import expr
 from pyspark.sql.streaming.query import StreamingQuery
 
 from tillwatch.errors import RunError
@@ -28,7 +29,7 @@ class Query:
 
     def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job]) -> None:
         self._job = job
-        self._shards = plan.groups[-1].shards.stop
+        self._divided = divider(spark, plan.groups[-1].shards.stop)
         self._told: queue.Queue[Records | Exception] = queue.Queue()
         self._committed: queue.Queue[bool] = queue.Queue()
         self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
@@ -50,8 +51,7 @@ class Query:
             raise RuntimeError("the query was closed before its batch was committed")
 
     def _run(self, frame: DataFrame) -> Records:
-        shards = divided(frame, self._shards)
-        told = shards.mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
+        told = self._divided(frame).mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
         return list(zip(*(told[c].to_pylist() for c in ("shard", "kind", "data")), strict=True))
 
     def next(self, seconds: float) -> Records | None:
@@ -82,11 +82,15 @@ class Query:
         shutil.rmtree(self._checkpoint, ignore_errors=True)
 
 
-def divided(frame: DataFrame, shards: int) -> DataFrame:
-    """A partition for each shard. Before Spark 4.1, which has no such thing, some may share one."""
-    if hasattr(frame, "repartitionById"):
-        return frame.repartitionById(shards, frame["shard"])
-    return frame.repartition(shards, frame["shard"])
+def divider(spark: SparkSession, shards: int) -> Callable[[DataFrame], DataFrame]:
+    """What gives each shard a partition of its own, so that none waits for another one's task."""
+    if hasattr(DataFrame, "repartitionById"):
+        return lambda frame: frame.repartitionById(shards, frame["shard"])
+    # Before Spark 4.1 partitions go by hash: each shard gets a number whose hash is that of its own partition.
+    hashed = spark.range(64 * shards).selectExpr("cast(id as int)", f"pmod(hash(cast(id as int)), {shards})").collect()
+    keys = {partition: key for key, partition in hashed}
+    listed = ", ".join(str(keys[shard]) for shard in range(shards))
+    return lambda frame: frame.repartition(shards, expr(f"element_at(array({listed}), shard + 1)"))
 
 
 def failed(error: Exception) -> RunError:
