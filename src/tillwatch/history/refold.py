@@ -22,9 +22,11 @@ from tillwatch.history.reading import batches
 from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
 from tillwatch.landing import Landing
 from tillwatch.model import Detection
-from tillwatch.patterns.features import KEY_COLUMNS
 from tillwatch.patterns.program import Grain, Plan, Program
 from tillwatch.retry import Retry
+
+_REWRITTEN = ("gender", "amount")
+"""Keys that are more than cleaned: their text need not be part of the text as it came."""
 
 Progress = Callable[[int, int], None]
 """Hears of chunks read, and chunks in all."""
@@ -146,6 +148,6 @@ def possible_rows(
     tests = [
         pl.col(column).str.contains(key[name], literal=True).fill_null(True)
         for name in partition
-        if name in KEY_COLUMNS and frame.schema.get(column := columns[name]) == pl.String
+        if name not in _REWRITTEN and frame.schema.get(column := columns[name]) == pl.String
     ]
     return frame.filter(*tests) if tests else frame
