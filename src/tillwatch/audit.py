@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tillwatch.detect import quarantine, snapshot
-from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
@@ -152,7 +151,7 @@ class _Reading:
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
         self._decoder = setup.decoder()
-        self._fold = Fold(setup.program, self._decoder, setup.lookups)
+        self._fold = setup.fold(self._decoder)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()
@@ -207,7 +206,8 @@ class _Reading:
 
     def _take(self, batch: Sequence[Chunk]) -> None:
         decoded = self._decoder.decode([c.frame for c in batch])
-        for chunk, rows in zip(batch, decoded, strict=True):
+        for chunk, read in zip(batch, decoded, strict=True):
+            rows = self._fold.admit(read) if not self._removed else read
             number = chunk.info.number
             counted, wrong = len(rows.rows), len(rows.rejects)
             self._found.rows += chunk.frame.height

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from tillwatch.clock import SystemClock
 from tillwatch.config import Settings, Sql, is_uri
+from tillwatch.detect.event_time import detail_of, time_meaning
 from tillwatch.detect.loop import Setup
-from tillwatch.engine.decode import Decoder, sources_of
+from tillwatch.engine.decode import PLAIN, Decoder, Detail, sources_of
+from tillwatch.engine.fold import PUNCTUAL
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
@@ -53,6 +56,8 @@ class Composed:
     columns: Mapping[str, str | Derived]
     required: Mapping[str, str]
     optional: frozenset[str]
+    detail: Detail = PLAIN
+    lateness: Lateness = PUNCTUAL
     where: Expr | None = None
 
 
@@ -99,14 +104,21 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Co
     known = language(settings)
     where = _where(settings, known.keys)
     program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
-    needed = {*ALWAYS, *settings.columns.explicit, *program.columns, *columns_in(where)}
+    _check_engine(program, settings)
+    detail, lateness = detail_of(settings, program)
+    used = program.columns | columns_in(where) | ({"time"} if detail.times else set())
+    if "time" in used and "time" not in known.columns:
+        raise PatternError(f"{settings.where('columns')}: the patterns need the column time, which is set to null")
+    needed = {*ALWAYS, *settings.columns.explicit, *used}
     return Composed(
         settings,
         program,
         known.lookups,
-        {n: c for n, c in known.columns.items() if n != "time"},
+        {n: c for n, c in known.columns.items() if n != "time" or detail.times},
         _required(known.columns, needed),
         frozenset(n for n in known.columns if n not in needed),
+        detail,
+        lateness,
         where,
     )
 
@@ -278,6 +290,11 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
         raise _told(settings, error, *path) from None
 
 
+def _check_engine(program: Program, settings: Settings) -> None:
+    if settings.engine == "spark" and (why := program.whole_rows):
+        raise _told(settings, f"spark cannot do {why} yet; use the embedded engine", "engine")
+
+
 def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     """Everything that detections depend on besides the log, a line each. Equal texts give equal detections."""
     settings, program = composed.settings, composed.program
@@ -287,15 +304,17 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
         *(f"column {n}: {show(c.tree)}" for n, c in sorted(composed.columns.items()) if isinstance(c, Derived)),
         *([f"where {show(composed.where)}"] if composed.where else []),
         f"amounts: {settings.amounts.digits} fraction digits, negative {settings.amounts.negative}",
+        *time_meaning(composed.detail, composed.lateness),
     ]
     for source, data in zip(composed.lookups, lookups, strict=True):
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
         lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}, content {data.digest}")
     for plan in program.plans:
         p = plan.pattern
-        lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}: {show(plan.tree)}")
+        judged = "" if p.judge == "chunk" else f" on each {p.judge}"
+        lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}{judged}: {show(plan.tree)}")
         lines += [f"pattern {p.id} where {show(p.where)}"] if p.where else []
-        named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None}
+        named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None and not use.column}
         features = {**program.features, **p.features}
         lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
     return "\n".join(lines)
@@ -319,6 +338,8 @@ def setup(composed: Composed, retry: Retry | None = None, known: Sequence[Lookup
         settings.amounts.negative,
         settings.detections.rows,
         settings.detections.linger,
+        composed.detail,
+        composed.lateness,
         composed.where,
     )
 
@@ -327,5 +348,5 @@ def reporter(composed: Composed, landing: Landing, state: State) -> Reporter:
     """What makes quality reports of this pipeline."""
     settings = composed.settings
     digits, negative = settings.amounts.digits, settings.amounts.negative
-    decoder = Decoder(composed.columns, digits, negative, composed.optional, composed.where)
+    decoder = Decoder(composed.columns, digits, negative, composed.optional, composed.detail, composed.where)
     return Reporter(landing, decoder, settings.columns.time, state)

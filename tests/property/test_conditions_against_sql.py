@@ -22,7 +22,7 @@ EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
 
 def drawn_fold(patterns: Sequence[Drawn], lookups: Lookups, where: str | None = None) -> Fold:
     """The engine with these patterns, read from their text."""
-    return fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups, where)
+    return fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups, where=where)
 
 
 @settings(

@@ -302,7 +302,7 @@ def test_check_looks_for_the_columns_of_expressions(site: Path) -> None:
             {"device": ("per: device", "per: devce")},
             "device.yaml:3:6: per: found 'devce' 'devce', did you mean 'device'? "
             "expected one or more different keys of customer, merchant, "
-            "category, gender, device, region",
+            "category, gender, amount, device, region",
         ),
         (
             {"tillwatch": ("  device: device_id\n", "  device: null\n"), "device": ("per: device", "per: region")},

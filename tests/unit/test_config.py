@@ -26,7 +26,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
   lookups:
     importance: ./CustomerImportance.csv
 """
-TOP_KEYS = "source, columns, where, amounts, lookups, features, landing, quarantine, state, detections, "
+TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
 TOP_KEYS += "outputs, reports, engine, spark, patterns"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
@@ -73,6 +73,7 @@ def test_smallest(folder: Path) -> None:
             "amount": "amount",
         },
         "row_filter": None,
+        "time": {"format": "auto", "timezone": "UTC", "lateness": "0", "late": "count"},
         "amounts": {"digits": 4, "negative": False},
         "lookups": {
             "importance": {

@@ -21,6 +21,11 @@ source:
   delimiter: ","
 columns: {time: step, customer: customer, merchant: merchant, gender: gender, category: category, amount: amount}
 where: category <> 'es_travel'       # rows that are counted; without it all are
+time:                                # only read where patterns have windows, or for late: quarantine
+  format: auto                       # or number, iso, epoch_s, epoch_ms
+  timezone: UTC                      # of ISO times without an offset
+  lateness: 0                        # such as 2, or 10min
+  late: count                        # or quarantine
 amounts:
   digits: 4                          # fraction digits kept exactly
   negative: false                    # a row with a negative amount goes to the quarantine

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tillwatch.engine.amounts import AmountDictionary
 from tillwatch.engine.derived import work_out
 from tillwatch.engine.dictionary import Dictionary, clean, clean_gender, cleaned
 from tillwatch.engine.filters import Filters
-from tillwatch.model import MALFORMED, PROBLEM
+from tillwatch.engine.squares import square_digit
+from tillwatch.engine.times import TimeRule, parse
+from tillwatch.errors import PatternError
+from tillwatch.model import MALFORMED, PROBLEM, SOURCE_FILE, SOURCE_ROW
 from tillwatch.patterns.derived import Derived
 from tillwatch.patterns.expression import Expr
+from tillwatch.patterns.program import SQUARES, Op
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 AMOUNT_PRECISION = 15
 """Digits of a scaled amount: with four fraction digits, amounts are below 100,000,000,000."""
@@ -32,6 +39,8 @@ class Rows:
 
     Rows that were aggregated before stand for several: `times` says for how many, `amount` is their sum, `least` and
     `greatest` are its bounds. Filters on the amount need rows that stand for equal ones.
+
+    `time` is in millionths; `number` counts the rows of the source file `source`. They are there where asked for.
     """
 
     codes: Mapping[str, Ints]
@@ -39,24 +48,38 @@ class Rows:
     times: Ints | None = None
     least: Ints | None = None
     greatest: Ints | None = None
+    time: Ints | None = None
+    number: Ints | None = None
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.amount)
 
-    def measure(self, op: str) -> Ints | None:
+    def measure(self, op: Op) -> Ints | None:
         """What each row brings to a sum, a least or greatest value, or a count; None for a count of 1 each."""
         if op == "count":
             return self.times
+        if op in SQUARES:
+            return square_digit(op, self.amount)
         bound = {"min": self.least, "max": self.greatest}.get(op)
         return self.amount if bound is None else bound
 
-    def slice(self, start: int, stop: int) -> Rows:
-        """Rows start…stop-1."""
-        return Rows({c: v[start:stop] for c, v in self.codes.items()}, self.amount[start:stop])
+    def take(self, at: slice | NDArray[Any]) -> Rows:
+        """Some of the rows."""
+        time, number = (None if v is None else v[at] for v in (self.time, self.number))
+        return Rows({c: v[at] for c, v in self.codes.items()}, self.amount[at], None, None, None, time, number)
 
-    def keep(self, which: NDArray[np.bool_]) -> Rows:
-        """The rows for which it is true."""
-        return Rows({c: v[which] for c, v in self.codes.items()}, self.amount[which])
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is decoded only where a program asks for it: times, row numbers, codes of amounts."""
+
+    times: TimeRule | None = None
+    numbers: bool = False
+    amounts: bool = False
+
+
+PLAIN = Detail()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +119,7 @@ class Decoder:
     digits: int = 4
     negative: bool = False
     optional: frozenset[str] = frozenset()
+    detail: Detail = PLAIN
     where: Expr | None = None
     dictionaries: dict[str, Dictionary] = field(init=False)
     _derived: dict[str, Derived] = field(init=False)
@@ -103,8 +127,10 @@ class Decoder:
     def __post_init__(self) -> None:
         self._derived = {name: c for name, c in self.columns.items() if isinstance(c, Derived)}
         self.dictionaries = {
-            c: Dictionary(clean_gender if c == "gender" else clean) for c in self.columns if c != "amount"
+            c: Dictionary(clean_gender if c == "gender" else clean) for c in self.columns if c not in ("amount", "time")
         }
+        if self.detail.amounts:
+            self.dictionaries["amount"] = AmountDictionary(self.digits)
 
     @property
     def sources(self) -> list[str]:
@@ -115,17 +141,34 @@ class Decoder:
         """Decodes frames in one go, for speed; each is judged on its own."""
         frame = self._joined(frames)
         # One select, so that Polars works on the columns in parallel.
-        raw = frame.select(*(d.raw_codes(c) for c, d in self.dictionaries.items()), self._scaled(pl.col("amount")))
-        codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in self.dictionaries.items()}
+        texts = {c: d for c, d in self.dictionaries.items() if c != "amount"}
+        raw = frame.select(*(d.raw_codes(c) for c, d in texts.items()), self._scaled(pl.col("amount")))
+        codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in texts.items()}
         amount, numeric = self._amounts(frame["amount"], raw["amount"])
         valid = numeric & frame[MALFORMED].is_null().to_numpy()
-        for column in self.dictionaries:
+        for column in texts:
             valid &= codes[column] >= 0
         for column in self._derived:
             valid &= frame[_problem(column)].is_null().to_numpy()
         if not self.negative:
             valid &= ~self._below_zero(frame["amount"], amount)
-        return self._split(frames, frame, Rows(codes, amount), valid)
+        rows = Rows(codes, amount)
+        if self.detail != PLAIN:
+            rows, valid = self._detailed(frame, rows, valid)
+        return self._split(frames, frame, rows, valid)
+
+    def _detailed(self, frame: pl.DataFrame, rows: Rows, valid: Bools) -> tuple[Rows, Bools]:
+        """The rows with times, numbers and codes of amounts, as far as these are asked for."""
+        if self.detail.amounts:
+            codes = self.dictionaries["amount"].encode(pl.Series(rows.amount))
+            rows = replace(rows, codes={**rows.codes, "amount": codes})
+        if self.detail.numbers:
+            rows = replace(rows, number=frame[SOURCE_ROW].to_numpy())
+        if self.detail.times is not None:
+            times = self.detail.times.read(frame["time"])
+            rows = replace(rows, time=times.fill_null(0).to_numpy())
+            valid = valid & times.is_not_null().to_numpy()
+        return rows, valid
 
     def _joined(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """The mapped columns of all frames; of frames that are alike, selected once."""
@@ -135,7 +178,7 @@ class Decoder:
 
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The mapped columns by their logical names, as text, absent ones empty."""
-        wanted = [*self.dictionaries, "amount"]
+        wanted = dict.fromkeys([*self.dictionaries, "amount", *(["time"] if self.detail.times else [])])
         have = set(frame.columns)
         exprs = [
             _as_text(self.columns[c], frame.schema).fill_null(_UNMAPPED if c in self.optional else "").alias(c)
@@ -143,6 +186,9 @@ class Decoder:
             if c not in self._derived
         ]
         marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]
+        if self.detail.numbers:
+            number = pl.col(SOURCE_ROW) if SOURCE_ROW in have else pl.int_range(1, pl.len() + 1)
+            marks.append(number.cast(pl.Int64).alias(SOURCE_ROW))
         return frame.select(*exprs, *marks, *(s for c, d in self._derived.items() for s in _worked_out(frame, c, d)))
 
     def _amounts(self, texts: pl.Series, scaled: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
@@ -150,7 +196,9 @@ class Decoder:
         missing = scaled.is_null()
         if missing.any():
             again = self._scaled(cleaned(pl.col("amount")).str.strip_chars())
-            scaled = scaled.scatter(missing.arg_true(), texts.filter(missing).to_frame().select(again).to_series())
+            scaled = scaled.scatter(
+                missing.arg_true(), texts.alias("amount").filter(missing).to_frame().select(again).to_series()
+            )
         numeric = scaled.is_not_null().to_numpy()
         return scaled.fill_null(0).to_numpy(), numeric
 
@@ -169,42 +217,60 @@ class Decoder:
     ) -> list[Decoded]:
         ends = np.cumsum([f.height for f in frames])
         out = []
-        for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-            mine = rows.slice(start, stop)
-            keep = valid[start:stop]
+        for raw, start, stop in zip(frames, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            mine, keep = rows.take(slice(start, stop)), valid[start:stop]
+            if self.detail.numbers and SOURCE_FILE in raw.columns and raw.height:
+                mine = replace(mine, source=str(raw[SOURCE_FILE][0]))
             if keep.all():
                 out.append(self._filtered(mine, ()))
                 continue
-            kept = mine.keep(keep)
+            self._check_times(frame[start:stop], keep)
             wrong = (np.flatnonzero(~keep) + start).tolist()
+            kept = replace(mine.take(keep), source=mine.source)
             out.append(self._filtered(kept, tuple(self._reject(frame, row, start) for row in wrong)))
         return out
+
+    def _check_times(self, chunk: pl.DataFrame, valid: Bools) -> None:
+        """Raises PatternError when a chunk has no time that the windows can use, but others."""
+        rule = self.detail.times
+        if valid.any() or rule is None or rule.other is None or rule.read(chunk["time"]).is_not_null().any():
+            return
+        other = parse(chunk["time"], rule.other, rule.timezone).is_not_null().arg_true()
+        if len(other):
+            raise PatternError(
+                f"time ({self.columns['time']}) is such as {_short(chunk['time'][other[0]])}, and the windows of the "
+                f"patterns are in {'steps' if rule.kind == 'number' else 'hours or the like'}: give them units that "
+                "fit the column, or set time.format"
+            )
 
     def _filtered(self, rows: Rows, rejects: tuple[Reject, ...]) -> Decoded:
         """The chunk with the valid rows that pass `where`."""
         if self.where is None:
             return Decoded(rows, rejects)
         passed = Filters(self.dictionaries, self.digits).mask(self.where, rows)
-        return Decoded(rows.keep(passed), rejects, passed)
+        return Decoded(replace(rows.take(passed), source=rows.source), rejects, passed)
 
     def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
         cells = frame.row(row, named=True)
         if cells[MALFORMED] is not None:
             return Reject(row - start, "malformed", cells[PROBLEM] or "malformed")
-        for column in self.dictionaries:
+        for column in (c for c in self.dictionaries if c != "amount"):
             if problem := cells.get(_problem(column)):
                 return self._not_computed(row - start, column, problem)
             if column != "gender" and clean(cells[column]) == "":
                 return Reject(row - start, f"{column}_empty", f"{column} ({self.columns[column]}) is empty")
         if problem := cells.get(_problem("amount")):
             return self._not_computed(row - start, "amount", problem)
-        return Reject(row - start, *self._amount_problem(cells["amount"]))
+        if (wrong := self._amount_problem(cells["amount"])) is None:
+            assert self.detail.times is not None
+            wrong = self.detail.times.problem(cells["time"], str(self.columns["time"]))
+        return Reject(row - start, *wrong)
 
     def _not_computed(self, row: int, column: str, problem: str) -> Reject:
         name = f"{column} ({self.columns[column]})"
         return Reject(row, f"{column}_not_computed", f"{name} cannot be worked out: {problem}")
 
-    def _amount_problem(self, text: str) -> tuple[str, str]:
+    def _amount_problem(self, text: str) -> tuple[str, str] | None:
         bare = clean(text).strip()
         name = f"amount ({self.columns['amount']})"
         if bare == "":
@@ -213,6 +279,8 @@ class Decoder:
             return "amount_not_a_number", f"{name} is not a finite decimal number: {_short(text)}"
         if _is_negative(bare) and not self.negative:
             return "amount_negative", f"{name} is negative: {_short(text)}"
+        if self._amounts(pl.Series([text]), pl.Series([None], dtype=pl.Int64))[1][0]:
+            return None
         limit = 10 ** (AMOUNT_PRECISION - self.digits)
         return "amount_out_of_range", f"{name} rounded to {self.digits} digits is not below {limit}: {_short(text)}"
 

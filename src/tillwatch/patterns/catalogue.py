@@ -14,10 +14,10 @@ from tillwatch.errors import ConfigError, PatternError
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.examples import Example, Reader
 from tillwatch.patterns.expression import Expr, ExpressionError, Truth, parse
-from tillwatch.patterns.features import Feature, parse_feature, parse_filter
+from tillwatch.patterns.features import Feature, grain_order, parse_feature, parse_filter
 from tillwatch.patterns.fields import FIELDS, REQUIRED
 from tillwatch.patterns.mistakes import near
-from tillwatch.patterns.pattern import Pattern, Spot
+from tillwatch.patterns.pattern import Judge, Pattern, Spot
 
 _TEXTS = ("id", "action", "title", "why", "runbook", "when")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
@@ -27,7 +27,7 @@ def built_in() -> dict[str, str]:
     """The catalogue: pattern id to the text of its file.
 
     >>> sorted(built_in())
-    ['PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
+    ['DUPLICATE', 'FREQUENCY', 'OUTLIER', 'PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
     """
     files = [f for f in _CATALOGUE.iterdir() if f.name.endswith(".yaml") and f.name != "features.yaml"]
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
@@ -131,6 +131,7 @@ def read_pattern(
     examples: tuple[Example, ...] = ()
     tree: Expr = Truth(True)
     where: Expr | None = None
+    judge: Judge = "chunk"
     with told:
         _check_fields(root)
     texts = _texts(root, told)
@@ -140,11 +141,13 @@ def read_pattern(
     with told:
         tree = _tree(texts, numbers, _spot(root.items["when"], name, text)) if "when" in texts else tree
     with told:
+        judge = _judge(root)
+    with told:
         where = _where(root, name, text, keys)
     with told:
-        per = _per(root, keys) if "per" in root.items else ()
+        per = _per(root, grain_order(keys)) if "per" in root.items else ()
     with told:
-        reader = Reader(per or keys, numbers, lambda node: _spot(node, name, text))
+        reader = Reader(per or grain_order(keys), numbers, lambda node: _spot(node, name, text))
         examples = reader.read(root.items["examples"]) if "examples" in root.items else ()
     told.raise_any()
     return Pattern(
@@ -158,6 +161,7 @@ def read_pattern(
         tree,
         features,
         _spot(root.items["when"], name, text),
+        judge,
         " ".join(texts.get("runbook", "").split()),
         examples,
         where,
@@ -240,6 +244,16 @@ def _text(root: MapNode, key: str) -> str:
     if not value:
         raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected text")
     return node.raw if key in ("when", "where") and isinstance(node, ScalarNode) else value
+
+
+def _judge(root: MapNode) -> Judge:
+    if "judge" not in root.items:
+        return "chunk"
+    node = root.items["judge"]
+    match node.plain():
+        case "chunk" | "transaction" as judge:
+            return judge
+    raise PatternError(f"{node.place}: judge: found {node.shown()}, expected chunk or transaction")
 
 
 def _per(root: MapNode, known: Sequence[str]) -> tuple[str, ...]:

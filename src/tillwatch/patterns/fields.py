@@ -13,7 +13,7 @@ from tillwatch.model import STANDARD_KEYS
 TEXT = {"type": ["string", "number", "boolean"], "pattern": "\\S"}
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 _BLOCK = {"type": "string", "pattern": "\\S"}
-_COLUMN = {"anyOf": [{"enum": [*STANDARD_KEYS]}, kinds.KEY]}
+_COLUMN = {"anyOf": [{"enum": [*STANDARD_KEYS, "amount"]}, kinds.KEY]}
 _CELLS = {
     "type": "object",
     "minProperties": 1,
@@ -66,6 +66,10 @@ FIELDS: Mapping[str, Field] = {
             ]
         },
         required=True,
+    ),
+    "judge": Field(
+        "When it is judged: after every chunk, or on every transaction with the values before it.",
+        {"enum": ["chunk", "transaction"]},
     ),
     "thresholds": Field("Names with numbers, written :name in `when`.", NUMBERS),
     "features": Field(

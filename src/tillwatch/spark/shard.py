@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tillwatch.engine.condition import Condition
 from tillwatch.engine.decode import Decoder, Rows
 from tillwatch.engine.fold import Fold, Outcome
-from tillwatch.engine.judge import Judge
 from tillwatch.engine.lookup import LookupData
 from tillwatch.patterns.program import Grain, Program
 from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
@@ -119,7 +117,7 @@ class Shard:
 
     def refresh(self) -> None:
         """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
-        fresh = [Judge(Condition(j.plan, self.fold.tables, self.fold.program.digits)) for j in self.fold.judges]
+        fresh = [self.fold.judge_of(j.plan) for j in self.fold.judges]
         for old, new in zip(self.fold.judges, fresh, strict=True):
             new.room(len(old.holding))
             new.detected[: len(old.detected)] = old.detected

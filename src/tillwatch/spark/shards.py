@@ -97,7 +97,7 @@ def _closure(program: Program, plans: Iterable[Plan]) -> set[Grain]:
         grain = todo.pop()
         if grain not in found:
             found.add(grain)
-            todo += [a.child for a in accumulators[grain] if a.op == "distinct"]
+            todo += [a.child for a in accumulators[grain] if a.counter]
     return found
 
 

@@ -149,7 +149,7 @@ class _Reading:
         self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.where)
+        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, where=plan.where)
         self._retry: Retry = patience()
 
     @property

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.times import TimeRule
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.features import parse_filter
@@ -25,11 +27,10 @@ Key = tuple[str, ...]
 """Values of a pattern's `per`, in the order of KEYS."""
 
 Row = tuple[str, ...]
-"""Customer, merchant, category, gender, amount; or, with the device before the amount, ALL_COLUMNS."""
+"""Customer, merchant, category, gender, the device where rows have one, amount; the time, for patterns with windows."""
 
 KEYS = (*STANDARD_KEYS, "device")
 COLUMNS = (*STANDARD_KEYS, "amount")
-ALL_COLUMNS = (*KEYS, "amount")
 DIGITS = 4
 
 Lookups = Mapping[LookupSpec, Mapping[Key, float]]
@@ -42,17 +43,20 @@ def pattern_text(
     features: Mapping[str, str] | None = None,
     thresholds: Mapping[str, str] | None = None,
     id: str = "P",
+    judge: str = "chunk",
     where: str | None = None,
 ) -> str:
     """The file of a pattern."""
-    said = {"id": id, "action": "A", "per": list(per), "features": dict(features or {}), "when": when}
+    said = {"id": id, "action": "A", "per": list(per), "judge": judge, "features": dict(features or {}), "when": when}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
     said |= {"where": where} if where else {}
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
     return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])
 
 
-def fold_of(patterns: Sequence[str], lookups: Lookups | None = None, where: str | None = None) -> Fold:
+def fold_of(
+    patterns: Sequence[str], lookups: Lookups | None = None, lateness: int = 0, where: str | None = None
+) -> Fold:
     """An engine with these patterns, given as the text of their files, for rows that pass `where`.
 
     Negative amounts are valid; there is a column of one's own, `device`, which rows may lack.
@@ -61,8 +65,13 @@ def fold_of(patterns: Sequence[str], lookups: Lookups | None = None, where: str 
     read = [read_pattern(text, f"pattern-{number}.yaml", None, KEYS) for number, text in enumerate(patterns)]
     program = Compiler(built_in_features(), specs, DIGITS, KEYS).program(read)
     data = [lookup_data(spec, values) for spec, values in (lookups or {}).items()]
+    times = TimeRule(kind=program.time_kind) if program.windows else None
+    transactions = any(p.judge == "transaction" for p in read)
+    detail = Detail(times, transactions, any("amount" in table.grain for table in program.tables))
+    columns = (*KEYS, "amount", *(["time"] if times else []))
     kept = parse_filter(where, KEYS) if where else None
-    return Fold(program, Decoder({c: c for c in ALL_COLUMNS}, DIGITS, True, frozenset(["device"]), kept), data)
+    decoder = Decoder({c: c for c in columns}, DIGITS, True, frozenset(["device"]), detail, kept)
+    return Fold(program, decoder, data, Lateness(lateness))
 
 
 def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
@@ -75,13 +84,16 @@ def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
 
 def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
     """Rows as they would have been landed."""
-    columns = ALL_COLUMNS if rows and len(rows[0]) == len(ALL_COLUMNS) else COLUMNS
+    first = rows[0] if rows else ()
+    keys = KEYS if len(first) > len(COLUMNS) and first[len(STANDARD_KEYS)].isidentifier() else STANDARD_KEYS
+    columns = (*keys, "amount", "time")[: max(len(first), len(COLUMNS))]
     return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
 
 
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
-    (decoded,) = fold.decoder.decode([frame_of(rows)])
+    frame = frame_of(rows)
+    (decoded,) = fold.decoder.decode([frame])
     assert not decoded.rejects, decoded.rejects
     return fold.step(number, decoded.rows)
 
