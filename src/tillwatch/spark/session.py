@@ -126,7 +126,7 @@ def _check_pyspark() -> None:
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
@@ -174,7 +174,7 @@ def _java(spark: Spark, folder: Path) -> dict[str, str]:
 
 def _set_log_writer(spark: SparkSession) -> None:
     """Has checkpoints written by `_LOG_WRITER`, where this Spark has it under that name."""
-    from py4j.protocol import Py4JJavaError
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped,unused-ignore]
 
     if ON_DATABRICKS in os.environ:
         return  # its files are its own affair
