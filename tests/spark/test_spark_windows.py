@@ -20,13 +20,21 @@ per: [customer, merchant]
 features: {few: count(*) within 20 steps, least: min(amount) within 20 steps, kinds: count(distinct category) within 30}
 when: few >= 2 and least > 5 and customer.kinds >= 2
 """
+SAME = """
+id: SAME
+action: LOOK
+per: [merchant, amount]
+judge: transaction
+features: {same: count(*) within 100 steps}
+when: same >= 1
+"""
 PATTERNS = """
 time: {lateness: 1}
 patterns:
   - ./busy.yaml
   - FREQUENCY: {transactions: 1}
   - OUTLIER: {transactions: 3, deviations: 1.5}
-  - DUPLICATE
+  - ./same.yaml
 """
 
 
@@ -35,6 +43,7 @@ def windowed(landed: Site, tmp_path: Path) -> Site:
     """The landed pipeline with other patterns."""
     site = landed.copy(tmp_path / "windowed")
     (site.folder / "busy.yaml").write_text(BUSY)
+    (site.folder / "same.yaml").write_text(SAME)
     before = site.config.read_text("utf-8")
     head, _, rest = before.partition("patterns:")
     site.config.write_text(head + PATTERNS.lstrip() + rest[rest.index("engine:") :], "utf-8")
@@ -58,7 +67,7 @@ def test_windows_on_spark_are_those_of_the_embedded_engine(
             elif file > part[-1] and there.exists():
                 there.rename(turns.folder / file.name)
         Pipeline.open(turns.config, [f"engine={engine}"]).detect(once=True)
-    assert {d.pattern for d in found(here)} == {"BUSY", "FREQUENCY", "OUTLIER", "DUPLICATE"}
+    assert {d.pattern for d in found(here)} == {"BUSY", "FREQUENCY", "OUTLIER", "SAME"}
     for site in (windowed, turns):
         assert [(d.identity, d.evidence) for d in found(site)] == [(d.identity, d.evidence) for d in found(here)]
         assert site.outcome() == here.outcome()
