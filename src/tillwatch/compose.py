@@ -230,8 +230,14 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
 
 
 def _check_engine(program: Program, settings: Settings) -> None:
-    if settings.engine == "spark" and (why := program.whole_rows):
-        raise _told(settings, f"spark cannot do {why} yet; use the embedded engine", "engine")
+    """What the Spark engine cannot do yet."""
+    if settings.engine != "spark":
+        return
+    if any(window.kind == "transactions" for window in program.windows):
+        raise _told(settings, "spark cannot do windows of the last transactions yet; use the embedded engine", "engine")
+    if settings.time.late == "quarantine":
+        text = "spark cannot quarantine late rows yet; use time.late: count, or the embedded engine"
+        raise _told(settings, text, "engine")
 
 
 def _check_mapped(used: Set[str], mapped: Mapping[str, str], settings: Settings) -> None:

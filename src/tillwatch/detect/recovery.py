@@ -30,8 +30,10 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     stored = retry(lambda: list(state.detections()))
     turns = retry(lambda: state.turns(cursor.tables))
     _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns)
-    if reach := retry(lambda: state.get_meta(REACH)) if cursor.tables else None:
-        _remember(fold, decoder, landing, state, Reach.of(reach), cursor.tables, retry)
+    if cursor.tables and fold.reads_time:
+        noted = retry(lambda: state.get_meta(REACH))
+        reach = Reach.of(noted) if noted else Reach(0, None)  # another engine saved the tables
+        _remember(fold, decoder, landing, state, reach, cursor.tables, retry)
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]

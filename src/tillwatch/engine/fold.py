@@ -56,6 +56,7 @@ class Fold:
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
+        self._lateness = lateness
         self.windows = Windows(program, self.tables, lateness, self._filters)
         self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
@@ -193,17 +194,23 @@ class Fold:
             table.columns[name][slots] = values
         self._settle(table, slots)
 
+    @property
+    def reads_time(self) -> bool:
+        """Whether anything depends on the times of rows."""
+        return self.decoder.detail.times is not None
+
     def reach(self, following: int) -> Reach | None:
         """What the windows need of the log before the chunk that follows; None when there are none."""
         return self.windows.reach(following)
 
     def resume(self, reach: Reach) -> None:
-        """Begins to remember at the chunk that the windows reach back to."""
+        """Begins to remember at the chunk that the windows reach back to; what was remembered is forgotten."""
+        self.windows = Windows(self.program, self.tables, self._lateness, self._filters)
         self.windows.clock = reach.clock
 
-    def remember(self, chunk: int, rows: Rows) -> None:
+    def remember(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
         """Takes the rows of a chunk that the loaded tables have for those that windows may still need."""
-        self.windows.move(chunk, rows, None)
+        self.windows.move(chunk, rows, clock)
         slots = {grain: table.slots_of(rows.codes, len(rows)) for grain, table in self.tables.items()}
         self.windows.remember(chunk, rows, slots)
 

@@ -187,7 +187,7 @@ def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
     """The keys by which the state of a pattern can be split: those common to every grain it reads."""
     grains = [per, *(u.grain for u in uses.values() if u.column is None)]
     grains += [grain_of(n.over) for n in walk(tree) if isinstance(n, PercentRank | PercentileCont)]
-    return tuple(key for key in per if all(key in g for g in grains))
+    return tuple(key for key in per if key in TEXT_COLUMNS and all(key in g for g in grains))
 
 
 class Compiler:

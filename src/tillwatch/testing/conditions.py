@@ -99,10 +99,14 @@ def text_filters(draw: st.DrawFn, shape: str) -> tuple[str, str]:
 
 
 @st.composite
-def own_features(draw: st.DrawFn, *, whole: bool = False) -> Aggregate:
-    """A feature of a pattern's own, half of them with a filter; with `whole` rows also over windows, and spreads."""
+def own_features(draw: st.DrawFn, *, whole: bool = False, last: bool = True) -> Aggregate:
+    """A feature of a pattern's own, half of them with a filter; with `whole` rows also over windows, and spreads.
+
+    Windows of the `last` transactions are among them, unless they are not wanted.
+    """
     where, sql = draw(st.one_of(st.just(("", "")), filters()))
-    within = draw(st.sampled_from(["", *WINDOWS])) if whole else ""
+    windows = WINDOWS if last else [w for w in WINDOWS if "tr" not in w]
+    within = draw(st.sampled_from(["", *windows])) if whole else ""
     conditions = ([f"({sql})"] if where else []) + ([inside(within)] if within else [])
     keep = (f" filter (where {where})" if where else "") + (f" within {within}" if within else "")
     keep_sql = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""

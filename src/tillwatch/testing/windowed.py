@@ -65,10 +65,10 @@ class RowGrammar(Grammar):
 
 
 @st.composite
-def windowed_patterns(draw: st.DrawFn, *, judge: str = "chunk") -> Drawn:
-    """A pattern of one, two or three keys."""
+def windowed_patterns(draw: st.DrawFn, *, judge: str = "chunk", last: bool = True) -> Drawn:
+    """A pattern of one, two or three keys; with windows of the `last` transactions, or without."""
     per = draw(st.sampled_from([k for n in (1, 2, 2, 3) for k in combinations(COLUMNS, n)]))
-    own = draw(st.lists(own_features(whole=True), min_size=1, max_size=3))
+    own = draw(st.lists(own_features(whole=True, last=last), min_size=1, max_size=3))
     features = {f"f{i}": feature for i, feature in enumerate(own)}
     shared = draw(st.sampled_from([{}, {}, BUILT_IN]))
     grammar = (RowGrammar if judge == "transaction" else Grammar)(draw, per, {**shared, **features})
