@@ -126,7 +126,7 @@ def _check_pyspark() -> None:
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
