@@ -48,13 +48,18 @@ class Composed:
     required: Mapping[str, str]
     optional: frozenset[str]
 
+    @property
+    def clears(self) -> bool:
+        """Whether a pattern publishes that detections cease to hold."""
+        return any(plan.pattern.cleared and not plan.pattern.shadow for plan in self.program.plans)
+
 
 def compose(settings: Settings) -> Composed:
     """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
     _check_places(settings)
     _check_outputs(settings)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns)
+    patterns = load_patterns(settings.patterns, settings.shadow, settings.where("shadow"))
     features = declared_features(settings.features, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
@@ -81,6 +86,7 @@ def _check_places(settings: Settings) -> None:
         (("landing", "uri"), settings.landing.uri),
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
+        (("detections", "cleared"), settings.detections.cleared),
         *([(("reports",), settings.reports)] if settings.reports else []),
     ):
         try:
@@ -112,21 +118,25 @@ def _check_outputs(settings: Settings) -> None:
             raise _told(settings, error, "outputs", name) from None
 
 
-def object_places(settings: Settings) -> dict[str, str]:
+def object_places(composed: Composed) -> dict[str, str]:
     """The places that a run creates objects in, by their name in the configuration."""
+    settings = composed.settings
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if composed.clears:
+        places["detections.cleared"] = settings.detections.cleared
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
 
-def overlaps(settings: Settings) -> Iterator[str]:
+def overlaps(composed: Composed) -> Iterator[str]:
     """What would be mixed up: places of two uses, one in the other too, and places that the source would read again."""
+    settings = composed.settings
     tables = {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format == "delta"}
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
-    for name, uri in (object_places(settings) | tables).items():
+    for name, uri in (object_places(composed) | tables).items():
         place = _whole(open_store(uri).uri if "://" in uri else uri)
         for other, there in taken.items():
             if place == there:
@@ -189,6 +199,7 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     for plan in program.plans:
         p = plan.pattern
         lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}: {show(plan.tree)}")
+        lines += [f"pattern {p.id} {p.life}"] if p.life else []
         named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None}
         features = {**program.features, **p.features}
         lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]

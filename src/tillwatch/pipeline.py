@@ -30,7 +30,7 @@ from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
-from tillwatch.state.base import Mechanism, State, StoredDetection
+from tillwatch.state.base import Mechanism, State, StoredDetection, Stream
 from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import Store, check_creates, open_store
 
@@ -181,7 +181,7 @@ class Pipeline:
     ) -> None:
         """The embedded engine."""
         quarantine = self.proved_store(self.settings.quarantine, retry)
-        files = self._files(retry)
+        files = self._files(state, retry)
         Detect(self.setup, landing, state, files, quarantine, self.clock, retry, observer).run(wake, once=once)
 
     def _detect_on_spark(
@@ -195,16 +195,21 @@ class Pipeline:
             from tillwatch.spark.detect import SparkDetect  # needs PySpark, which `session` has seen to
 
             self.proved_store(settings.quarantine, retry)
-            files, objects = self._files(retry), self.proved_store(settings.spark.state, retry)
+            files, objects = self._files(state, retry), self.proved_store(settings.spark.state, retry)
             detect = SparkDetect(
                 spark, settings, self.setup, landing, state, files, objects, self.clock, retry, observer
             )
             detect.run(wake, once=once)
 
-    def _files(self, retry: Retry) -> Store | None:
-        """Where detection files go, None when there are to be none."""
+    def _files(self, state: State, retry: Retry) -> dict[Stream, Store]:
+        """Where files go: none of detections when there are to be none, none of what is cleared unless there is any."""
         detections = self.settings.detections
-        return self.proved_store(detections.uri, retry) if detections.format != "none" else None
+        stores: dict[Stream, Store] = {}
+        if detections.format != "none":
+            stores["detections"] = self.proved_store(detections.uri, retry)
+        if self.composed.clears or retry(lambda: any(state.cleared(last=1))):
+            stores["cleared"] = self.proved_store(detections.cleared, retry)
+        return stores
 
     def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
         """Delivers to the further outputs while it is open."""
@@ -250,7 +255,7 @@ class Pipeline:
     @contextmanager
     def _at_work(self, mechanism: Mechanism, retry: Retry) -> Iterator[State]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
-        if mixed_up := list(overlaps(self.settings)):
+        if mixed_up := list(overlaps(self.composed)):
             raise ConfigError("\n".join(mixed_up))
         with ExitStack() as stack:
             elsewhere = self.settings.state.startswith(SCHEMES)

@@ -23,9 +23,10 @@ class OutputStatus:
 class Status:
     """A pipeline at one moment. Counts are of the whole pipeline, not of this run.
 
-    `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet;
-    `files` are source files by status; `problems` what is wrong with source files. `places` are where things are, by
-    their name in the configuration: without `detections` where no files are published, then none waits either.
+    `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet; `shadow` are
+    those of patterns in the shadow; `files` are source files by status; `problems` what is wrong with source files.
+    `places` are where things are, by their name in the configuration: without `detections` where no files are
+    published, then none waits either.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Status:
     counted: int
     quarantined: Mapping[str, int]
     detections: Mapping[str, int]
+    shadow: Mapping[str, int]
     files_published: int
     files_waiting: int
     unplanned: int
@@ -57,19 +59,21 @@ def status(pipeline: Pipeline) -> Status:
     """Where the pipeline stands. Raises StateError when it has never run."""
     with pipeline.opened(readonly=True) as state:
         totals, cursor, plans, files = state.totals(), state.cursor(), state.files_planned(), state.files()
-        found = state.by_pattern()
+        found, in_shadow = state.by_pattern(), state.by_pattern(shadow=True)
+        patterns = [plan.pattern for plan in pipeline.composed.program.plans]
         published = sum(p.published_at is not None for p in plans)
         settings = pipeline.settings
         return Status(
             masked(settings.source.uri),
-            _places(settings),
+            _places(settings, clears=pipeline.composed.clears),
             settings.landing.layout,
             pipeline.landing.next_number(cursor.chunk),
             totals.rows,
             cursor.chunk,
             totals.counted,
             state.quarantined(),
-            {p.pattern.id: found.get(p.pattern.id, 0) for p in pipeline.composed.program.plans},
+            {p.id: found.get(p.id, 0) for p in patterns if not p.shadow},
+            {p.id: in_shadow.get(p.id, 0) for p in patterns if p.shadow},
             published,
             0 if settings.detections.format == "none" else len(plans) - published,
             state.unplanned(),
@@ -85,10 +89,12 @@ def status(pipeline: Pipeline) -> Status:
         )
 
 
-def _places(settings: Settings) -> dict[str, str]:
+def _places(settings: Settings, *, clears: bool) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine, "state": settings.state}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if clears:
+        places["cleared"] = settings.detections.cleared
     if settings.reports is not None:
         places["reports"] = settings.reports
     return {name: masked(place) for name, place in places.items()}

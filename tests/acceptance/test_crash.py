@@ -93,10 +93,17 @@ def test_the_whole_run_has_everything_in_it(landed: Site, done: Site) -> None:
     fired = Counter(pattern for _, _, pattern, *_ in outcome.detections)
     assert min(fired[p] for p in ("PatId1", "PatId2", "PatId3")) > 12
     assert {holds for *_, holds in outcome.turns} == {True, False}
+    again = Counter((pattern, str(key)) for _, _, pattern, _, key, *_ in outcome.detections)
+    assert {pattern for (pattern, _), times in again.items() if times > 1} == {"Often", "Costly"}
+    assert len(outcome.in_shadow) > 12 and outcome.shadow_turns
+    assert len(outcome.cleared) == sum(len(rows) - 1 for rows in outcome.told.values()) > 12
     assert len(outcome.quarantined) > 6
     assert len(outcome.published) > 12
     steps = {point.partition("#")[0] for point in (*points(landed, "ingest"), *points(done, "detect"))}
-    roles, around = ("landing", "quarantine", "detections"), ("before", "open", "write", "fsync", "link", "after")
+    roles, around = (
+        ("landing", "quarantine", "detections", "cleared"),
+        ("before", "open", "write", "fsync", "link", "after"),
+    )
     puts = {f"{role}.put.{step}" for role in roles for step in around}
     writes = ("commit", "record_landed", "record_file", "plan_rest", "mark_published", "save_tables", "start")
     commits = {f"state.{name}.{step}" for name in writes for step in ("before", "begin-immediate", "commit", "after")}

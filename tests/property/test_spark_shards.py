@@ -30,7 +30,7 @@ cuts = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["", "forget", "los
 
 def fold_and_rows(patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups) -> tuple[Fold, list[Rows]]:
     """The engine with these patterns, and the chunks decoded."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}") for n, p in enumerate(patterns)]
+    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.life) for n, p in enumerate(patterns)]
     fold = fold_of(texts, lookups)
     frames = [pl.DataFrame(chunk, schema=dict.fromkeys(COLUMNS, pl.String), orient="row") for chunk in chunks]
     return fold, [decoded.rows for frame in frames for decoded in fold.decoder.decode([frame])]

@@ -349,7 +349,7 @@ def test_an_added_detection_is_found(site: Path) -> None:
     change(
         site,
         "INSERT INTO detections SELECT (SELECT max(seq) FROM detections) + 1, chunk, 'Other', action, key, "
-        "detected_at, holds, evidence FROM detections WHERE seq = 1",
+        "detected_at, holds, evidence, occasion FROM detections WHERE seq = 1",
     )
     (found,) = problems(site)["detections"]
     assert "'Other'" in found and found.endswith("the log does not give it")

@@ -19,6 +19,7 @@ from tillwatch.pipeline import Pipeline
 from tillwatch.state import open_state
 from tillwatch.state.base import FileRecord, TableRows
 from tillwatch.state.copy import TABLES, copy_state
+from tillwatch.state.migrations import VERSION
 from tillwatch.testing.commits import MEANING, ODD_TEXTS, SHAPE, STARTED, commit, detection, everything, info, time
 from tillwatch.testing.servers.postgres import PostgresServer, postgres_server
 
@@ -249,7 +250,9 @@ def test_an_old_state_is_brought_up_to_date(tmp_path: Path) -> None:
     """Opened to be written to, a state of schema 1 gets the schema of a new one, and keeps what it holds."""
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     make_old(old)
-    with pytest.raises(StateError, match="has schema 1, of an earlier version of tillwatch, which is brought to 2 by"):
+    with pytest.raises(
+        StateError, match=f"has schema 1, of an earlier version of tillwatch, which is brought to {VERSION} by"
+    ):
         open_state(str(old), readonly=True)
     for path in (old, new):
         open_state(str(path)).close()
@@ -274,7 +277,7 @@ def test_both_stores_have_the_same_schema(tmp_path: Path, server: PostgresServer
     for each in (str(tmp_path / "s.db"), place):
         with closing(open_state(each)) as state:
             state.make_tables([SHAPE])
-            assert state.get_meta("schema") == "2"
+            assert state.get_meta("schema") == str(VERSION)
     name = place.rpartition("=")[2]
     found = server.run(
         "SELECT table_name, column_name, is_nullable = 'NO' AND table_type = 'BASE TABLE' "

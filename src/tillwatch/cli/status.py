@@ -62,6 +62,8 @@ def _rows(found: Status) -> Iterator[Row]:
     )
     yield "quarantined", _quarantined(found)
     yield "detections", by_pattern(found.detections)
+    if found.shadow:
+        yield "in shadow", by_pattern(found.shadow)
     unplanned = f", {many(found.unplanned, 'detection')} in no file yet" if found.unplanned else ""
     yield "published", f"{many(found.files_published, 'file')}, {found.files_waiting:,} waiting{unplanned}"
     for name, output in found.outputs.items():

@@ -20,7 +20,7 @@ from tillwatch.landing import Landing
 from tillwatch.model import Chunk
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
-from tillwatch.state.base import ChunkResult, Commit, State
+from tillwatch.state.base import ChunkResult, Commit, State, Stream
 from tillwatch.stores.base import Store, put_same
 
 BATCH_CHUNKS = 24
@@ -72,7 +72,8 @@ class Wake:
 class Detect:
     """One run of Mechanism Y on one pipeline. The caller holds the lease.
 
-    Without a store for `detections` no files are published; they are planned all the same, for further outputs.
+    `files` are the stores of the files of each stream. Without one for detections no files are published; they are
+    planned all the same, for further outputs.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Detect:
         setup: Setup,
         landing: Landing,
         state: State,
-        detections: Store | None,
+        files: Mapping[Stream, Store],
         quarantined: Store,
         clock: Clock,
         retry: Retry,
@@ -89,7 +90,7 @@ class Detect:
         self._setup = setup
         self._landing, self._state = landing, state
         self._quarantined = quarantined
-        self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
         self._fold = Fold(setup.program, self._decoder, setup.lookups)
@@ -134,7 +135,7 @@ class Detect:
         commit = self._fold_batch(chunks)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._next = commit.last + 1
-        self._outbox.committed(len(commit.detections))
+        self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         if self._saving.due(self._next - self._saved, self._fold.touched, self._clock.monotonic()):
             self._save()
@@ -237,7 +238,7 @@ def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Comm
 def progress_of(commit: Commit) -> Processed:
     """What a commit has brought, for who watches."""
     found: dict[str, int] = {}
-    for detection in commit.detections:
+    for detection in (d for d in commit.detections if not d.shadow):
         found[detection.pattern] = found.get(detection.pattern, 0) + 1
     return Processed(
         commit.first,

@@ -12,7 +12,7 @@ from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
-from tillwatch.model import Chunk
+from tillwatch.model import Chunk, Detection
 from tillwatch.retry import Retry
 from tillwatch.state.base import Cursor, State, StoredDetection
 
@@ -27,12 +27,14 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     if cursor.chunk == 0:
         return
     snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
-    stored = retry(lambda: list(state.detections()))
-    turns = retry(lambda: state.turns(cursor.tables))
-    _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns)
+    expected = []
+    for shadow in (False, True):
+        stored = retry(lambda s=shadow: list(state.detections(shadow=s)))  # type: ignore[misc]
+        turns = retry(lambda s=shadow: state.turns(cursor.tables, shadow=s))  # type: ignore[misc]
+        _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns, shadow=shadow)
+        expected += [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
-    expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     if found != expected:
         raise StateConflict(
             f"folding chunks {cursor.tables} to {cursor.chunk - 1} again gives {len(found)} detections, which are not "
@@ -43,17 +45,17 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
 def refold(
     fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> list[tuple[int, str, str]]:
-    """Folds these chunks; returns the identities of the detections, in order."""
+    """Folds these chunks; returns the identities of the detections, in order, those in the shadow after the others."""
     columns = list(decoder.columns.values())
-    found = []
+    found: list[Detection] = []
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
         chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
         _check_digests(chunks, digests)
         decoded = decoder.decode([c.frame for c in chunks])
         for number, chunk in zip(batch, decoded, strict=True):
-            found += [d.identity for d in fold.step(number, chunk.rows).detections]
-    return found
+            found += fold.step(number, chunk.rows).detections
+    return [d.identity for d in sorted(found, key=lambda d: d.shadow)]
 
 
 def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
@@ -65,10 +67,13 @@ def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
             )
 
 
-def _mark(fold: Fold, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]]) -> None:
-    """Detections made before the tables were saved, each holding or not as it was then."""
+def _mark(
+    fold: Fold, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]], *, shadow: bool
+) -> None:
+    """Detections made before the tables were saved; of each key the last one says whether it held then."""
     holds = {s.seq: True for s in stored}
     holds.update({seq: now for seq, _, now in turns if seq in holds})
-    for pattern in {s.detection.pattern: None for s in stored}:
-        mine = [s for s in stored if s.detection.pattern == pattern]
-        fold.mark(pattern, [s.detection.key for s in mine], [holds[s.seq] for s in mine])
+    for pattern in (p.pattern for p in fold.program.plans if p.pattern.shadow == shadow):
+        last = {tuple(s.detection.key.values()): s for s in stored if s.detection.pattern == pattern.id}
+        if last:
+            fold.mark(pattern.id, [s.detection.key for s in last.values()], [holds[s.seq] for s in last.values()])

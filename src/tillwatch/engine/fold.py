@@ -16,18 +16,19 @@ from tillwatch.engine.condition import Condition
 from tillwatch.engine.decode import Decoder, Rows
 from tillwatch.engine.evidence import evidence
 from tillwatch.engine.filters import Filters
-from tillwatch.engine.judge import Judge
+from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.lookup import LookupData, LookupIndex
 from tillwatch.engine.table import Table, Touch
 from tillwatch.model import Detection, Turn
 from tillwatch.patterns.program import Grain, Program
 
 Ints = NDArray[np.int64]
+NONE: Ints = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a chunk brought: new detections in the order of CONTRACT 6, and turns of earlier ones."""
+    """What a chunk brought: new detections in the order of CONTRACT 6, and turns of earlier ones in the same order."""
 
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
@@ -49,6 +50,7 @@ class Fold:
             self._adopt(index)
         self.judges = [Judge(Condition(plan, self.tables, program.digits)) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
+        self._repeats = any(plan.pattern.emit == "every_chunk" for plan in program.plans)
 
     def _adopt(self, index: LookupIndex) -> None:
         for table in self.tables.values():
@@ -58,7 +60,7 @@ class Fold:
     def step(self, chunk: int, rows: Rows) -> Outcome:
         """Folds the valid rows of a chunk and judges every pattern on the state after it."""
         if not len(rows):
-            return Outcome((), ())
+            return self._judge(chunk, {}) if self._repeats else Outcome((), ())
         touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():
             self._settle(self.tables[grain], touch.new)
@@ -94,14 +96,21 @@ class Fold:
         detections: list[Detection] = []
         turns: list[Turn] = []
         for judge in self.judges:
-            verdict = judge.judge(touches)
-            first = verdict.risen[~judge.detected[verdict.risen]]
-            again = verdict.risen[judge.detected[verdict.risen]]
-            judge.detected[first] = True
-            detections += self._detections(judge, first, chunk)
-            for slots, holds in ((again, True), (verdict.fallen, False)):
-                turns += [Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, slots)]
-        return Outcome(tuple(detections), tuple(sorted(turns, key=lambda t: (t.pattern, *t.key.values()))))
+            verdict = judge.judge(touches) if touches else Verdict(NONE, NONE)
+            fired, again = _fired(judge, verdict)
+            judge.detected[fired] = True
+            detections += self._detections(judge, fired, chunk)
+            turns += self._turns(judge, again, verdict.fallen, chunk)
+        return Outcome(tuple(detections), tuple(turns))
+
+    def _turns(self, judge: Judge, again: Ints, fallen: Ints, chunk: int) -> list[Turn]:
+        if not len(again) and not len(fallen):
+            return []
+        pattern, per = judge.plan.pattern, judge.plan.per
+        told = pattern.cleared and not pattern.shadow
+        turns = [Turn(chunk, pattern.id, k, True, False, pattern.shadow) for k in self.keys(per, again)]
+        turns += [Turn(chunk, pattern.id, k, False, told, pattern.shadow) for k in self.keys(per, fallen)]
+        return sorted(turns, key=lambda t: tuple(t.key.values()))
 
     def _detections(self, judge: Judge, slots: Ints, chunk: int) -> list[Detection]:
         if not len(slots):
@@ -109,7 +118,8 @@ class Fold:
         pattern = judge.plan.pattern
         reasons = evidence(judge.condition, slots, chunk)
         keys = self.keys(judge.plan.per, slots)
-        found = [Detection(chunk, pattern.id, pattern.action, k, e) for k, e in zip(keys, reasons, strict=True)]
+        life = ("" if pattern.emit == "once" else str(chunk), pattern.shadow)
+        found = [Detection(chunk, pattern.id, pattern.action, k, e, *life) for k, e in zip(keys, reasons, strict=True)]
         return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
 
     def keys(self, grain: Grain, slots: Ints) -> list[dict[str, str]]:
@@ -151,6 +161,18 @@ class Fold:
         judge.room(int(slots.max()) + 1)
         judge.detected[slots] = True
         judge.holding[slots] = np.array(holds, np.bool_)
+
+
+def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
+    """The slots that the pattern is detected for, and those that it was detected for before and holds for again."""
+    match judge.plan.pattern.emit:
+        case "on_enter":
+            return verdict.risen, NONE
+        case "every_chunk":
+            return np.flatnonzero(judge.holding), NONE
+        case "once":
+            known = judge.detected[verdict.risen]
+            return verdict.risen[~known], verdict.risen[known]
 
 
 def _distinct(slots: Sequence[Ints], size: int) -> Ints:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
 from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.expression import ExpressionError, parse
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
-from tillwatch.patterns.pattern import Pattern, Spot
+from tillwatch.patterns.pattern import Emit, Pattern, Spot
 
-_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when")
+T = TypeVar("T", bound=str)
+
+_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when", "emit", "cleared", "mode")
 _REQUIRED = ("id", "action", "per", "when")
+_EMITS: tuple[Emit, ...] = ("once", "on_enter", "every_chunk")
+_MODES = ("publish", "shadow")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
 
 
@@ -36,8 +42,9 @@ def built_in_features() -> dict[str, Feature]:
     return read_features(parse_yaml(text, "features.yaml"), "features.yaml", text)
 
 
-def load_patterns(choices: Sequence[PatternChoice]) -> list[Pattern]:
-    """The chosen patterns in order, with their thresholds set.
+def load_patterns(choices: Sequence[PatternChoice], shadow: Sequence[str] = (), where: str = "shadow") -> list[Pattern]:
+    """The chosen patterns in order, with their thresholds set; those of the ids `shadow`, said at `where`, publish
+    nothing.
 
     Raises PatternError for unknown ids, unreadable files, two patterns with one id, unknown thresholds.
 
@@ -60,7 +67,11 @@ def load_patterns(choices: Sequence[PatternChoice]) -> list[Pattern]:
             first = seen[pattern.id].spot.file
             raise PatternError(f"{pattern.spot.file}: pattern id '{pattern.id}' is taken already by {first}")
         seen[pattern.id] = pattern
-    return patterns
+    if unknown := [name for name in shadow if name not in seen]:
+        raise PatternError(
+            f"{where}: '{unknown[0]}' is not one of the patterns; {suggestion(unknown[0], sorted(seen))}"
+        )
+    return [replace(p, shadow=p.shadow or p.id in shadow) for p in patterns]
 
 
 def _sources(choice: PatternChoice) -> list[tuple[str, str]]:
@@ -127,7 +138,29 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
         tree,
         features,
         spot,
+        _choice_of(root, "emit", _EMITS),
+        _flag(root, "cleared"),
+        _choice_of(root, "mode", _MODES) == "shadow",
     )
+
+
+def _choice_of(root: MapNode, key: str, known: Sequence[T]) -> T:
+    """The value of a field that has few; the first one when it is not said."""
+    node = root.items.get(key)
+    found = known[0] if node is None else next((k for k in known if k == node.plain()), None)
+    if found is None:
+        assert node is not None
+        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected one of {', '.join(map(str, known))}")
+    return found
+
+
+def _flag(root: MapNode, key: str) -> bool:
+    node = root.items.get(key)
+    value = False if node is None else node.plain()
+    if not isinstance(value, bool):
+        assert node is not None
+        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected true or false")
+    return value
 
 
 def _check_fields(root: MapNode, name: str) -> None:

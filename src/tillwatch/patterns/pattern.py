@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 
 from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import Expr, ExpressionError
 from tillwatch.patterns.features import Feature
+
+Emit = Literal["once", "on_enter", "every_chunk"]
+"""When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Pattern:
     """A pattern as its file says it, thresholds already set.
 
     `per` are the key columns it is judged for; `when` is the text of the condition and `tree` what it means;
-    `spot` is where the text of the condition begins, for errors.
+    `spot` is where the text of the condition begins, for errors. `cleared` says that it is published when a detection
+    ceases to hold; in the shadow (`shadow`) nothing is published at all.
     """
 
     id: str
@@ -58,6 +63,20 @@ class Pattern:
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(""))
+    emit: Emit = "once"
+    cleared: bool = False
+    shadow: bool = False
+
+    @property
+    def life(self) -> str:
+        """What is not as usual in the life of its detections, in the words of its file; mostly nothing.
+
+        >>> from tillwatch.patterns.expression import Truth
+        >>> Pattern("P", "A", "", "", ("customer",), "true", {}, Truth(True), emit="on_enter", cleared=True).life
+        'emit on_enter, cleared'
+        """
+        emit = "" if self.emit == "once" else f"emit {self.emit}"
+        return ", ".join(filter(None, [emit, "cleared" * self.cleared, "mode shadow" * self.shadow]))
 
     def error(self, problem: ExpressionError) -> PatternError:
         """The problem with the place where it is."""

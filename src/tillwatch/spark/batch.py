@@ -45,7 +45,7 @@ def told_by(rows: Iterable[tuple[int, str, bytes]], program: Program) -> Told:
                 turns += [Turn(*fields) for fields in found["turns"]]
     order = {plan.pattern.id: n for n, plan in enumerate(program.plans)}
     detections.sort(key=lambda d: (d.chunk, order[d.pattern], d.customer, d.merchant, *d.key.values()))
-    turns.sort(key=lambda t: (t.chunk, t.pattern, *t.key.values()))
+    turns.sort(key=lambda t: (t.chunk, order[t.pattern], *t.key.values()))
     chunks.sort(key=lambda c: c[0].number)
     return Told(tuple(chunks), tuple(detections), tuple(turns), versions)
 

@@ -36,7 +36,7 @@ from tillwatch.spark.shards import Group, groups_of
 from tillwatch.spark.source import ReadPlan
 from tillwatch.spark.tables import Order, next_saved, saved_tables
 from tillwatch.spark.worker import Job
-from tillwatch.state.base import ChunkResult, Commit, Cursor, State
+from tillwatch.state.base import ChunkResult, Commit, Cursor, State, Stream
 from tillwatch.stores.base import Store
 
 BATCH_CHUNKS = 60
@@ -82,7 +82,7 @@ class SparkDetect:
         setup: Setup,
         landing: Landing,
         state: State,
-        detections: Store | None,
+        files: Mapping[Stream, Store],
         objects: Store,
         clock: Clock,
         retry: Retry,
@@ -91,7 +91,7 @@ class SparkDetect:
         self._spark, self._settings, self._setup = spark, settings, setup
         self._landing, self._state = landing, state
         self._objects = Objects(objects, retry)
-        self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._saving = Saving(clock.monotonic())
         self._query: Query | None = None
@@ -197,16 +197,18 @@ class SparkDetect:
         commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)})
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._manifest, self._cursor = after, commit.last + 1
-        self._outbox.committed(len(commit.detections))
+        self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         self._on_progress(progress_of(commit))
 
     def _check_again(self, told: Told, first: int, last: int) -> None:
         noted = self._retry(lambda: self._state.digests(first, last))
         changed = next((i.number for i, _, _ in told.chunks if noted.get(i.number, i.digest) != i.digest), None)
-        stored = self._retry(lambda: list(self._state.detections()))
-        expected = [s.detection.identity for s in stored if first <= s.detection.chunk <= last]
-        found = [d.identity for d in told.detections]
+        stored = self._retry(
+            lambda: [s.detection for kind in (False, True) for s in self._state.detections(shadow=kind)]
+        )
+        expected = [d.identity for d in stored if first <= d.chunk <= last]
+        found = [d.identity for d in sorted(told.detections, key=lambda d: d.shadow)]
         if changed is not None or found != expected:
             raise StateConflict(
                 f"folding chunks {first} to {last} again gives {len(found)} detections, which are not the "

@@ -16,7 +16,10 @@ from tillwatch.spark.shards import Group
 
 
 def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[Group]) -> Iterator[tuple[int, bytes]]:
-    """The shards that a chunk touches, each with what it brings. Raises RunError when sums would not be exact."""
+    """The shards that a chunk touches, each with what it brings, and those that every chunk is judged in.
+
+    Raises RunError when sums would not be exact.
+    """
     if float(np.abs(rows.amount).sum(dtype=np.float64)) >= SUM_LIMIT:
         raise RunError(
             f"the amounts of a chunk would pass {SUM_LIMIT} (scaled): they are too large to be summed exactly. "
@@ -25,8 +28,12 @@ def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[
     frame = pl.DataFrame({**rows.codes, "amount": rows.amount})
     for group in groups:
         added = _added_up(frame, group)
-        for shard, part in _divided(added, dictionaries, group):
+        idle = set(group.shards) if group.every_chunk else set()
+        for shard, part in _divided(added, dictionaries, group) if len(rows) else ():
+            idle.discard(shard)
             yield shard, _packed(part, dictionaries, group)
+        for shard in sorted(idle):
+            yield shard, _packed(added.clear(), dictionaries, group)
 
 
 def _added_up(frame: pl.DataFrame, group: Group) -> pl.DataFrame:

@@ -41,6 +41,11 @@ class Group:
         """The numbers of its shards."""
         return range(self.first, self.first + self.count)
 
+    @property
+    def every_chunk(self) -> bool:
+        """Whether its shards are judged after every chunk, also one that brings them no rows."""
+        return any(plan.pattern.emit == "every_chunk" for plan in self.program.plans)
+
     def shard_of(self, key: Sequence[str]) -> int:
         """The shard of a key, given its clean texts: the same on every machine and in every version."""
         return self.first + zlib.crc32("\0".join(key).encode("utf-8", "surrogatepass")) % self.count

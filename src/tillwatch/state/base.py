@@ -13,6 +13,8 @@ from tillwatch.state.tables import TableShape
 
 FileStatus = Literal["reading", "done", "refused", "changed", "broken", "duplicate"]
 Mechanism = Literal["ingest", "detect"]
+Stream = Literal["detections", "cleared"]
+"""What is published in files, each with numbers from 1 of its own: detections, and that some ceased to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,22 @@ class StoredDetection:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCleared:
+    """That the detection `seq` ceased to hold after `chunk`. `at` is its clearedTime, `file` as of a detection."""
+
+    number: int
+    seq: int
+    chunk: int
+    pattern: str
+    action: str
+    key: Mapping[str, str]
+    at: str
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class FilePlan:
-    """A file of the outbox: the detections `first`…`last` go into `name`."""
+    """A file of the outbox: the detections, or what is cleared, `first`…`last` go into `name`."""
 
     name: str
     first: int
@@ -204,7 +220,7 @@ class State(Ledger, Protocol):
         ...
 
     def commit(self, commit: Commit, rows_per_file: int) -> int:
-        """Stores results, detections (giving them seq), turns, the cursor, and plans full files.
+        """Stores results, detections (giving them seq), turns, what is cleared, the cursor, and plans full files.
 
         Returns the next seq. A commit that went through already, known by its token, is only answered again: so the
         caller tries the same Commit until there is an answer. Raises StateConflict when the cursor is not at the
@@ -212,19 +228,19 @@ class State(Ledger, Protocol):
         """
         ...
 
-    def plan_rest(self, rows_per_file: int) -> None:
+    def plan_rest(self, rows_per_file: int, stream: Stream = "detections") -> None:
         """Plans the detections that are in no file yet, the last file with fewer rows."""
         ...
 
-    def unplanned(self) -> int:
+    def unplanned(self, stream: Stream = "detections") -> int:
         """How many detections are in no file yet."""
         ...
 
-    def unpublished(self) -> list[FilePlan]:
+    def unpublished(self, stream: Stream = "detections") -> list[FilePlan]:
         """Planned files not marked as published, in order."""
         ...
 
-    def mark_published(self, plan: FilePlan, at: str) -> None:
+    def mark_published(self, plan: FilePlan, at: str, stream: Stream = "detections") -> None:
         """Notes that the file is there."""
         ...
 
@@ -248,15 +264,19 @@ class State(Ledger, Protocol):
         """While open, reads see the state as it was at the first one, whatever is committed meanwhile."""
         ...
 
-    def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
-        """Detections by seq."""
+    def detections(self, first: int = 1, last: int | None = None, *, shadow: bool = False) -> Iterator[StoredDetection]:
+        """Detections by seq; those of patterns in the shadow have a seq of their own."""
         ...
 
-    def turns(self, before: int) -> list[tuple[int, int, bool]]:
+    def turns(self, before: int, *, shadow: bool = False) -> list[tuple[int, int, bool]]:
         """(seq, chunk, holds) of turns at chunks below `before`, in order."""
         ...
 
-    def files_planned(self) -> list[FilePlan]:
+    def cleared(self, first: int = 1, last: int | None = None) -> Iterator[StoredCleared]:
+        """What is cleared, by number."""
+        ...
+
+    def files_planned(self, stream: Stream = "detections") -> list[FilePlan]:
         """All files of the outbox, in order."""
         ...
 
@@ -280,7 +300,7 @@ class State(Ledger, Protocol):
         """Counts over all chunks."""
         ...
 
-    def by_pattern(self) -> dict[str, int]:
+    def by_pattern(self, *, shadow: bool = False) -> dict[str, int]:
         """Detections by pattern."""
         ...
 

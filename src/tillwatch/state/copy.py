@@ -16,10 +16,15 @@ _KEYS = {
     "quarantine": ("chunk", "reason"),
     "detections": ("seq",),
     "turns": ("seq", "chunk"),
+    "shadow_detections": ("seq",),
+    "shadow_turns": ("seq", "chunk"),
+    "cleared": ("number",),
+    "cleared_outbox": ("first_number",),
     "outbox": ("first_seq",),
     "deliveries": ("output", "first_seq"),
     "meta": ("key",),
 }
+_DETECTION = ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence", "occasion")
 _VALUES = {
     "files": ("name", "size", "modified", "id", "revision", "status", "rows", "digest", "problem"),
     "chunks": (
@@ -27,8 +32,12 @@ _VALUES = {
         *("counted", "quarantined", "processed_at", "bytes", "landed_at"),
     ),
     "quarantine": ("rows",),
-    "detections": ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence"),
+    "detections": _DETECTION,
     "turns": ("holds",),
+    "shadow_detections": _DETECTION,
+    "shadow_turns": ("holds",),
+    "cleared": ("seq", "chunk", "cleared_at"),
+    "cleared_outbox": ("last_number", "name", "published_at"),
     "outbox": ("last_seq", "name", "published_at"),
     "deliveries": ("delivered_at",),
     "meta": ("value",),

@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 from tillwatch.errors import StateConflict, StateError, StateMissing
 from tillwatch.model import ChunkInfo, Detection, SourceFile
@@ -20,7 +20,9 @@ from tillwatch.state.base import (
     FilePlan,
     FileRecord,
     Mechanism,
+    StoredCleared,
     StoredDetection,
+    Stream,
     TableRows,
     Totals,
 )
@@ -30,6 +32,30 @@ from tillwatch.state.tables import TableShape, Types, create_sql, select_sql, sh
 QUERIES = named(read_sql("queries.sql"))
 
 Row = tuple[Any, ...]
+
+
+class _Files(NamedTuple):
+    """The statements for the files of a stream, by name."""
+
+    next: str
+    last_planned: str
+    put_plan: str
+    unpublished: str
+    all: str
+    set_published: str
+
+
+_FILES: Mapping[Stream, _Files] = {
+    "detections": _Files("next_seq", "last_planned", "put_plan", "unpublished", "outbox", "set_published"),
+    "cleared": _Files(
+        "next_cleared",
+        "last_planned_cleared",
+        "put_cleared_plan",
+        "unpublished_cleared",
+        "cleared_outbox",
+        "set_cleared_published",
+    ),
+}
 
 
 class SqlState(ABC):
@@ -135,11 +161,14 @@ class SqlState(ABC):
             self._put_results(commit)
             seq = self._put_detections(commit)
             self._put_turns(commit)
+            cleared = self._put_cleared(commit)
             self._set_meta("cursor", str(commit.last + 1))
             self._set_meta("commit", commit.token)
             for key, value in commit.notes.items():
                 self._set_meta(key, value)
-            self._plan(seq - 1, rows_per_file, rest=False)
+            self._plan("detections", seq - 1, rows_per_file, rest=False)
+            if cleared:
+                self._plan("cleared", cleared, rows_per_file, rest=False)
         return seq
 
     def _put_results(self, commit: Commit) -> None:
@@ -157,17 +186,39 @@ class SqlState(ABC):
                 raise StateConflict(_other_chunk(self.uri, result.info.number))
 
     def _put_detections(self, commit: Commit) -> int:
+        """Returns the next seq."""
         seq = int(self._one("next_seq"))
-        times = {r.info.number: r.at for r in commit.results}
-        rows = [_detection_row(seq + i, d, times[d.chunk]) for i, d in enumerate(commit.detections)]
+        if shadows := [d for d in commit.detections if d.shadow]:
+            rows = _detection_rows(int(self._one("next_shadow_seq")), shadows, commit)
+            self._run_each("put_shadow_detection", rows)
+        rows = _detection_rows(seq, [d for d in commit.detections if not d.shadow], commit)
         self._run_each("put_detection", rows)
         return seq + len(rows)
 
     def _put_turns(self, commit: Commit) -> None:
-        keyed = [(turn, _key_text(turn.key)) for turn in commit.turns]
-        self._run_each("put_turn", [(t.chunk, int(t.holds), t.pattern, key) for t, key in keyed])
-        last = {(t.pattern, key): int(t.holds) for t, key in keyed}
-        self._run_each("set_holds", [(holds, *key) for key, holds in last.items()])
+        for shadow, put, set_holds in (
+            (False, "put_turn", "set_holds"),
+            (True, "put_shadow_turn", "set_shadow_holds"),
+        ):
+            keyed = [(t, _key_text(t.key)) for t in commit.turns if t.shadow == shadow]
+            self._run_each(put, [(t.chunk, int(t.holds), t.pattern, key, t.chunk) for t, key in keyed])
+            last = {(t.pattern, key): t for t, key in keyed}
+            self._run_each(set_holds, [(int(t.holds), *key, t.chunk) for key, t in last.items()])
+
+    def _put_cleared(self, commit: Commit) -> int:
+        """Returns the last number, 0 when nothing was cleared."""
+        cleared = [t for t in commit.turns if t.cleared]
+        if not cleared:
+            return 0
+        first, times = int(self._one("next_cleared")), _times(commit)
+        self._run_each(
+            "put_cleared",
+            [
+                (number, t.chunk, times[t.chunk], t.pattern, _key_text(t.key), t.chunk)
+                for number, t in enumerate(cleared, first)
+            ],
+        )
+        return first + len(cleared) - 1
 
     def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
         with self._transaction():
@@ -183,31 +234,31 @@ class SqlState(ABC):
 
     # files of detections
 
-    def plan_rest(self, rows_per_file: int) -> None:
+    def plan_rest(self, rows_per_file: int, stream: Stream = "detections") -> None:
         with self._transaction():
             self._held_cursor()
-            self._plan(int(self._one("next_seq")) - 1, rows_per_file, rest=True)
+            self._plan(stream, int(self._one(_FILES[stream].next)) - 1, rows_per_file, rest=True)
 
-    def _plan(self, last_seq: int, rows_per_file: int, *, rest: bool) -> None:
-        first = int(self._one("last_planned")) + 1
-        while first + rows_per_file - 1 <= last_seq or (rest and first <= last_seq):
-            last = min(first + rows_per_file - 1, last_seq)
-            self._run("put_plan", (first, last, f"detections-{first:012d}-{last:012d}.csv"))
+    def _plan(self, stream: Stream, last_number: int, rows_per_file: int, *, rest: bool) -> None:
+        first = int(self._one(_FILES[stream].last_planned)) + 1
+        while first + rows_per_file - 1 <= last_number or (rest and first <= last_number):
+            last = min(first + rows_per_file - 1, last_number)
+            self._run(_FILES[stream].put_plan, (first, last, f"{stream}-{first:012d}-{last:012d}.csv"))
             first = last + 1
 
-    def unplanned(self) -> int:
+    def unplanned(self, stream: Stream = "detections") -> int:
         """How many detections are in no file yet."""
-        return int(self._one("next_seq")) - 1 - int(self._one("last_planned"))
+        return int(self._one(_FILES[stream].next)) - 1 - int(self._one(_FILES[stream].last_planned))
 
-    def unpublished(self) -> list[FilePlan]:
-        return [FilePlan(*row) for row in self._rows("unpublished")]
+    def unpublished(self, stream: Stream = "detections") -> list[FilePlan]:
+        return [FilePlan(*row) for row in self._rows(_FILES[stream].unpublished)]
 
-    def files_planned(self) -> list[FilePlan]:
-        return [FilePlan(*row) for row in self._rows("outbox")]
+    def files_planned(self, stream: Stream = "detections") -> list[FilePlan]:
+        return [FilePlan(*row) for row in self._rows(_FILES[stream].all)]
 
-    def mark_published(self, plan: FilePlan, at: str) -> None:
+    def mark_published(self, plan: FilePlan, at: str, stream: Stream = "detections") -> None:
         with self._transaction():
-            self._run("set_published", (at, plan.first))
+            self._run(_FILES[stream].set_published, (at, plan.first))
 
     def undelivered(self, output: str) -> list[FilePlan]:
         return [FilePlan(*row) for row in self._rows("undelivered", (output,))]
@@ -255,18 +306,25 @@ class SqlState(ABC):
 
     # what was found
 
-    def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
-        for row in self._rows("detections", (first, last if last is not None else 2**62)):
-            seq, chunk, pattern, action, key, at, holds, evidence, file = row
-            detection = Detection(chunk, pattern, action, json.loads(key), json.loads(evidence))
+    def detections(self, first: int = 1, last: int | None = None, *, shadow: bool = False) -> Iterator[StoredDetection]:
+        statement = "shadow_detections" if shadow else "detections"
+        for row in self._rows(statement, (first, last if last is not None else 2**62)):
+            seq, chunk, pattern, action, key, at, holds, evidence, occasion, file = row
+            detection = Detection(chunk, pattern, action, json.loads(key), json.loads(evidence), occasion, shadow)
             yield StoredDetection(seq, detection, at, bool(holds), file)
 
-    def turns(self, before: int) -> list[tuple[int, int, bool]]:
-        return [(seq, chunk, bool(holds)) for seq, chunk, holds in self._rows("turns", (before,))]
+    def turns(self, before: int, *, shadow: bool = False) -> list[tuple[int, int, bool]]:
+        statement = "shadow_turns" if shadow else "turns"
+        return [(seq, chunk, bool(holds)) for seq, chunk, holds in self._rows(statement, (before,))]
 
-    def by_pattern(self) -> dict[str, int]:
+    def cleared(self, first: int = 1, last: int | None = None) -> Iterator[StoredCleared]:
+        for row in self._rows("cleared", (first, last if last is not None else 2**62)):
+            number, seq, chunk, pattern, action, key, at, file = row
+            yield StoredCleared(number, seq, chunk, pattern, action, json.loads(key), at, file)
+
+    def by_pattern(self, *, shadow: bool = False) -> dict[str, int]:
         """Detections by pattern."""
-        return dict(self._rows("by_pattern"))
+        return dict(self._rows("by_shadow_pattern" if shadow else "by_pattern"))
 
     # whole states
 
@@ -339,6 +397,15 @@ def _key_text(key: Mapping[str, str]) -> str:
     return json.dumps(dict(key), ensure_ascii=False)
 
 
+def _times(commit: Commit) -> dict[int, str]:
+    return {r.info.number: r.at for r in commit.results}
+
+
+def _detection_rows(first: int, detections: Sequence[Detection], commit: Commit) -> list[Row]:
+    times = _times(commit)
+    return [_detection_row(seq, d, times[d.chunk]) for seq, d in enumerate(detections, first)]
+
+
 def _detection_row(seq: int, d: Detection, at: str) -> Row:
     evidence = json.dumps(d.evidence, ensure_ascii=False)
-    return (seq, d.chunk, d.pattern, d.action, _key_text(d.key), at, evidence)
+    return (seq, d.chunk, d.pattern, d.action, _key_text(d.key), at, evidence, d.occasion)

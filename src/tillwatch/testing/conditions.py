@@ -289,6 +289,17 @@ class Grammar:
         return join(f"{x.text} is {no}null", f"(({x.sql}) IS {no}NULL)", "bool", x)
 
 
+drawn_lives = st.fixed_dictionaries(
+    {},
+    optional={
+        "emit": st.sampled_from(["once", "on_enter", "every_chunk"]),
+        "cleared": st.booleans(),
+        "mode": st.sampled_from(["publish", "shadow"]),
+    },
+)
+"""What a pattern says of the life of its detections, in the words of its file."""
+
+
 @st.composite
 def drawn_patterns(draw: st.DrawFn) -> Drawn:
     """A pattern of one, two or three keys."""
@@ -296,7 +307,7 @@ def drawn_patterns(draw: st.DrawFn) -> Drawn:
     own = {f"f{i}": feature for i, feature in enumerate(draw(st.lists(own_features(), max_size=3)))}
     grammar = Grammar(draw, per, {**BUILT_IN, **own})
     when = grammar.when()
-    return Drawn(per, grammar.features, grammar.thresholds, when)
+    return Drawn(per, grammar.features, grammar.thresholds, when, draw(drawn_lives))
 
 
 _rows = st.tuples(*(st.sampled_from(VALUES[k]) for k in KEYS), st.sampled_from(AMOUNTS))

@@ -38,9 +38,10 @@ def pattern_text(
     features: Mapping[str, str] | None = None,
     thresholds: Mapping[str, str] | None = None,
     id: str = "P",
+    life: Mapping[str, str | bool] | None = None,
 ) -> str:
-    """The file of a pattern."""
-    said = {"id": id, "action": "A", "per": list(per), "features": dict(features or {}), "when": when}
+    """The file of a pattern; `life` has the fields `emit`, `cleared` and `mode`, as far as they are said."""
+    said = {"id": id, "action": "A", "per": list(per), "features": dict(features or {}), "when": when, **(life or {})}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
     return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])

@@ -51,7 +51,6 @@ class Sharded:
         sent = [
             (shard, number, "rows", data)
             for number, rows in reversed(chunks)  # tasks end in any order
-            if len(rows)
             for shard, data in gather(rows, decoder.dictionaries, self.groups)
         ]
         told = told_by([(r[0], r[2], r[3]) for r in self._folded(sent)], self._program)
@@ -63,9 +62,8 @@ class Sharded:
         """Folds a batch that nobody commits: its objects stay, and what the process holds is ahead of the manifest."""
         before = self.manifest
         for number, rows in chunks:
-            if len(rows):
-                sent = [(s, number, "rows", data) for s, data in gather(rows, decoder.dictionaries, self.groups)]
-                self._folded(sent)
+            sent = [(s, number, "rows", data) for s, data in gather(rows, decoder.dictionaries, self.groups)]
+            self._folded(sent)
         self.manifest = before
 
     def _folded(self, sent: Sequence[Record]) -> list[Record]:
