@@ -71,7 +71,7 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
     yield f"amounts     {amounts.digits} fraction digits, {'also' if amounts.negative else 'not'} negative"
     for lookup in composed.lookups:
         on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
-        place = lookup.uri or lookup.path
+        place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
         yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
     yield from _place_lines(pipeline)
     for each in composed.program.plans:

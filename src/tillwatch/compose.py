@@ -163,10 +163,11 @@ def _whole(place: str) -> str:
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
     uri = lookup.uri if "://" in lookup.uri else None
-    if uri:
+    if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:
-        return replace(lookup_source(name, Path(lookup.uri), lookup.on, lookup.value), uri=uri)
+        source = lookup_source(name, Path(lookup.uri), lookup.on, lookup.value)
+        return replace(source, uri=uri, table=lookup.table, query=lookup.query)
     except ConfigError as error:
         raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
 

@@ -333,7 +333,7 @@ def _watched(uri: str, wake: Wake, *, deep: bool) -> Iterator[None]:
     folder, over = Path(uri), threading.Event()
 
     def listen() -> None:
-        for _ in watch(folder, stop_event=over, debounce=5, step=5, rust_timeout=500, recursive=deep):
+        for _ in watch(folder, stop_event=over, debounce=2, step=2, rust_timeout=500, recursive=deep):
             wake.hint.set()
 
     with suppress(OSError):  # a folder that cannot be made is reported by whoever needs it

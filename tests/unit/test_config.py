@@ -75,6 +75,8 @@ def test_smallest(folder: Path) -> None:
         "lookups": {
             "importance": {
                 "uri": str(folder / "CustomerImportance.csv"),
+                "table": None,
+                "query": None,
                 "on": {"customer": "Source", "merchant": "Target"},
                 "value": "avg(Weight)",
             }

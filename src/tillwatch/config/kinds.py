@@ -30,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
 _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_TABLE = re.compile(r"[^\W\d][\w$]{0,62}(\.[^\W\d][\w$]{0,62})?")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
 _NOT_DELIMITERS = "\"'\r\n\0"
 
@@ -227,6 +228,32 @@ def _postgres(uri: str, rest: str) -> str:
     return uri
 
 
+def check_database_lookup(uri: str, table: str | None, query: str | None) -> None:
+    """Raises PydanticCustomError unless a database comes with a table or a query, and a file with neither."""
+    given = sum(said is not None for said in (table, query))
+    text = ""
+    if not uri.startswith(("postgresql://", "postgres://")):
+        text = "table and query go with the uri of a database, postgresql://HOST/DATABASE" if given else ""
+    elif given != 1:
+        text = "a lookup in a database needs a table or a query" + (", not both" if given else "")
+    elif _SCHEMA.search(uri):
+        text = "schema= is for the state; write the table as schema.table"
+    else:
+        try:
+            _postgres(uri, uri.partition("://")[2])
+        except ValueError as error:
+            text = str(error)
+    if text:
+        raise PydanticCustomError("rule", "{text}", {"text": text})
+
+
+def _table(value: object) -> str | None:
+    """A table's name, perhaps with its schema; letters are taken as they are written."""
+    if value is not None and not _TABLE.fullmatch(_text(value)):
+        raise ValueError
+    return None if value is None else str(value)
+
+
 def _optional_whole(value: object) -> int | None:
     return None if value is None else int(whole(1, 10_000).read(value))
 
@@ -248,6 +275,7 @@ def _ids(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+TABLE = Kind("the name of a table, or schema.table", _table, is_text=True)
 FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
 NUMBER = Kind("a number", _number)

@@ -87,7 +87,13 @@ class Amounts(Section):
 class Lookup(Section):
     """A reference table, aggregated per key and then joined. A plain path or URI is short for `uri` alone."""
 
-    uri: Place = Field(description="The file of the table.")
+    uri: Place = Field(description="The file of the table, or `postgresql://HOST/DATABASE`.")
+    table: Annotated[str | None, kinds.TABLE] = Field(
+        default=None, description="In a database: the table or view, such as `bank.weights`."
+    )
+    query: Annotated[str | None, kinds.optional_text("a SELECT")] = Field(
+        default=None, description="In a database, instead of `table`: one query that only reads."
+    )
     on: Mapping[Annotated[str, kinds.one_of("customer", "merchant")], Column] = Field(
         default={"customer": "Source", "merchant": "Target"},
         min_length=1,
@@ -96,6 +102,16 @@ class Lookup(Section):
     value: Aggregate = Field(
         default="avg(Weight)", description="SQL aggregate over all rows of a key; its value is joined."
     )
+
+    @property
+    def in_database(self) -> bool:
+        """Whether it is read from a database."""
+        return self.table is not None or self.query is not None
+
+    @model_validator(mode="after")
+    def _of_a_database_one_table(self) -> Self:
+        kinds.check_database_lookup(self.uri, self.table, self.query)
+        return self
 
 
 class Landing(Section):

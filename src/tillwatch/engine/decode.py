@@ -90,12 +90,7 @@ class Decoder:
 
     def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         """Decodes frames in one go, for speed; each is judged on its own."""
-        same = len({tuple(f.schema.items()) for f in frames}) == 1
-        frame = (
-            self._select(pl.concat(frames, rechunk=True))
-            if same
-            else pl.concat([self._select(f) for f in frames], rechunk=True)
-        )
+        frame = self._joined(frames)
         # One select, so that Polars works on the columns in parallel.
         raw = frame.select(*(d.raw_codes(c) for c, d in self.dictionaries.items()), self._scaled(pl.col("amount")))
         codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in self.dictionaries.items()}

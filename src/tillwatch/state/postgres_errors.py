@@ -43,10 +43,11 @@ _BY_WORDS = {
 def explained(uri: str, error: psycopg.Error) -> StateError:
     """The error in clear words."""
     text = " ".join((error.diag.message_primary or str(error)).split())
-    return StateError(f"state {uri}: {text}; {_advice(error.sqlstate or '', text)}")
+    return StateError(f"state {uri}: {text}; {advice(error.sqlstate or '', text)}")
 
 
-def _advice(code: str, text: str) -> str:
+def advice(code: str, text: str) -> str:
+    """What to do about an error with this SQLSTATE, empty if there is none, and this text."""
     if advice := _BY_CODE.get(code) or _BY_CLASS.get(code[:2]):
         return advice
     return next((a for words, a in _BY_WORDS.items() if re.search(words, text)), "see the text of the error")
