@@ -223,7 +223,7 @@ def _state_problems(pipeline: Pipeline) -> Iterator[str]:
         return
     try:
         with pipeline.opened(readonly=True) as state:
-            state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+            pipeline.history(state)
     except StateMissing:
         return
     except TillwatchError as error:

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from tillwatch.clock import SystemClock
 from tillwatch.config import Settings
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
-from tillwatch.patterns.catalogue import declared_features, load_patterns
+from tillwatch.patterns.catalogue import declared_features
 from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.history import plan_lines
 from tillwatch.patterns.program import Compiler, Program
-from tillwatch.patterns.shown import show
+from tillwatch.patterns.rules import Rules, read_rules, to_text
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
 from tillwatch.retry import Retry
@@ -47,6 +48,7 @@ class Composed:
     columns: Mapping[str, str]
     required: Mapping[str, str]
     optional: frozenset[str]
+    rules: Rules
 
     @property
     def clears(self) -> bool:
@@ -54,13 +56,16 @@ class Composed:
         return any(plan.pattern.cleared and not plan.pattern.shadow for plan in self.program.plans)
 
 
-def compose(settings: Settings) -> Composed:
-    """Understands a configuration. Raises ConfigError or PatternError with the place of the mistake."""
+def compose(settings: Settings, rules: Rules | None = None) -> Composed:
+    """Understands a configuration, with its own patterns or with others. Raises ConfigError or PatternError with the
+    place of the mistake.
+    """
     _check_places(settings)
     _check_outputs(settings)
+    rules = rules or read_rules(settings.patterns, settings.features, settings.shadow)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = load_patterns(settings.patterns, settings.shadow, settings.where("shadow"))
-    features = declared_features(settings.features, settings.where("features"))
+    patterns = rules.patterns(settings.where("shadow"))
+    features = declared_features(rules.features, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
         raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
@@ -76,6 +81,7 @@ def compose(settings: Settings) -> Composed:
         {n: c for n, c in mapped.items() if n != "time"},
         {n: c for n, c in mapped.items() if n in needed},
         frozenset(n for n in mapped if n not in needed),
+        rules,
     )
 
 
@@ -198,24 +204,24 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
         lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}, content {data.digest}")
     for plan in program.plans:
-        p = plan.pattern
-        lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}: {show(plan.tree)}")
-        lines += [f"pattern {p.id} {p.life}"] if p.life else []
-        named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None}
-        features = {**program.features, **p.features}
-        lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
+        lines += plan_lines(plan, program)
     return "\n".join(lines)
 
 
 def setup(composed: Composed, retry: Retry | None = None) -> Setup:
     """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
-    settings = composed.settings
-    lookups = [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
-    text = meaning(composed, lookups)
+    digits = composed.settings.amounts.digits
+    return setup_with(composed, [read_lookup(source, digits, retry) for source in composed.lookups])
+
+
+def setup_with(composed: Composed, lookups: Sequence[LookupData]) -> Setup:
+    """The same, with lookups that were read before."""
+    settings, text = composed.settings, meaning(composed, lookups)
     return Setup(
         composed.program,
         hashlib.sha256(text.encode()).hexdigest(),
         text,
+        to_text(composed.rules),
         composed.columns,
         lookups,
         composed.optional,

@@ -19,7 +19,9 @@ import polars as pl
 from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, overlaps, reporter, setup
 from tillwatch.config import Settings, load
-from tillwatch.detect.loop import Detect, Processed, Setup, Wake
+from tillwatch.detect.loop import Detect, Processed, Wake
+from tillwatch.detect.setup import Setup
+from tillwatch.edits import Edits, History, history_of
 from tillwatch.errors import ConfigError, FilesSetAside
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
@@ -69,8 +71,11 @@ class Pipeline:
     tillwatch.errors.ConfigError: …
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, source: tuple[Path, Sequence[str]] | None = None
+    ) -> None:
         self.settings = settings
+        self._source = source  # the file and the overrides that the settings are from
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
         self.composed: Composed = compose(settings)
         self._setup: Setup | None = None
@@ -81,7 +86,7 @@ class Pipeline:
 
         Raises ConfigError with every mistake and its place.
         """
-        return cls(load(Path(path), overrides))
+        return cls(load(Path(path), overrides), source=(Path(path), overrides))
 
     @cached_property
     def landing(self) -> Landing:
@@ -168,24 +173,59 @@ class Pipeline:
         with self._at_work("detect", retry) as state:
             self.read_setup(retry)
             # Asked before anything is delivered: the ids of what is delivered depend on it.
-            retry(lambda: state.claim_allowed(self.setup.fingerprint, self.setup.meaning))
+            history = retry(lambda: self.history(state))
             retry(landing.check_layout)  # in another layout than the one there, it would wait for ever
             first = retry(state.cursor).chunk
             with self._delivery(retry, once=once):
                 work = self._detect_on_spark if self.settings.engine == "spark" else self._detect_here
-                work(landing, state, retry, wake, observer, once=once)
+                work(landing, state, history, retry, wake, observer, once=once)
                 self._report(state, first, retry)
 
+    def history(self, state: State) -> History:
+        """The patterns that the state was made by. Raises StateConflict when more than patterns is other now."""
+        return history_of(state, self.settings, self.setup)
+
+    def _edits(self, in_force: Setup, observer: Observer) -> Edits:
+        """What looks after edits of the patterns."""
+        file = self._source[0] if self._source else None
+
+        def read() -> Settings:
+            return load(*self._source) if self._source else self.settings
+
+        def report(text: str) -> None:
+            observer(Notice(text))
+
+        files = (file,) if file else ()
+        return Edits(read, files, self.composed, self.setup, in_force, self.clock, report)
+
     def _detect_here(
-        self, landing: Landing, state: State, retry: Retry, wake: Wake, observer: Observer, *, once: bool
+        self,
+        landing: Landing,
+        state: State,
+        history: History,
+        retry: Retry,
+        wake: Wake,
+        observer: Observer,
+        *,
+        once: bool,
     ) -> None:
         """The embedded engine."""
         quarantine = self.proved_store(self.settings.quarantine, retry)
         files = self._files(state, retry)
-        Detect(self.setup, landing, state, files, quarantine, self.clock, retry, observer).run(wake, once=once)
+        edits = self._edits(history.setup, observer)
+        detect = Detect(history.setup, landing, state, files, quarantine, self.clock, retry, observer, edits)
+        detect.run(wake, once=once)
 
     def _detect_on_spark(
-        self, landing: Landing, state: State, retry: Retry, wake: Wake, observer: Observer, *, once: bool
+        self,
+        landing: Landing,
+        state: State,
+        history: History,
+        retry: Retry,
+        wake: Wake,
+        observer: Observer,
+        *,
+        once: bool,
     ) -> None:
         """The Spark engine."""
         from tillwatch.spark.session import session
@@ -213,7 +253,7 @@ class Pipeline:
 
     def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
         """Delivers to the further outputs while it is open."""
-        return Delivery(self.outputs(), self.opened, self.setup.fingerprint, retry, once=once)
+        return Delivery(self.outputs(), self.opened, retry, once=once)
 
     def _report(self, state: State, first: int, retry: Retry) -> None:
         """Writes the quality reports of a run that began at chunk `first`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tillwatch.audit.compare import ceased, different, not_fresh, other_lives, wrong_info
 from tillwatch.detect import quarantine, snapshot
+from tillwatch.edits import History
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError
@@ -70,6 +71,7 @@ class Found:
 class _Kept:
     """What the state says at one moment. `tables` are those of running values, by name."""
 
+    history: History
     cursor: Cursor
     started_at: str
     found: Found
@@ -142,10 +144,11 @@ def _unproved(kept: _Kept, gone: str) -> Iterator[Check]:
 def _kept(pipeline: Pipeline) -> _Kept:
     """Read as a whole, so that it is of one moment also when the connection was lost and it is read again."""
     with pipeline.opened(readonly=True) as state, state.snapshot():
-        state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+        history = pipeline.history(state)
         cursor = state.cursor()
-        shapes = snapshot.shapes(pipeline.setup.program) if cursor.chunk else ()
+        shapes = snapshot.shapes(history.setup.program) if cursor.chunk else ()
         return _Kept(
+            history,
             cursor,
             state.started_at() or "",
             _found(state, cursor, shadow=False),
@@ -175,11 +178,11 @@ class _Reading:
     def __init__(
         self, pipeline: Pipeline, kept: _Kept, removed: int, retry: Retry, on_progress: Callable[[int, int], None]
     ) -> None:
-        setup = pipeline.setup
+        setup = kept.history.setup
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
         self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
-        self._fold = Fold(setup.program, self._decoder, setup.lookups)
+        self._fold = Fold(kept.history.program, self._decoder, setup.lookups)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()

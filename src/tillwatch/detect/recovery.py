@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tillwatch.detect import snapshot
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
@@ -27,12 +27,9 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     if cursor.chunk == 0:
         return
     snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
-    expected = []
-    for shadow in (False, True):
-        stored = retry(lambda s=shadow: list(state.detections(shadow=s)))  # type: ignore[misc]
-        turns = retry(lambda s=shadow: state.turns(cursor.tables, shadow=s))  # type: ignore[misc]
-        _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns, shadow=shadow)
-        expected += [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
+    mark(fold, state, cursor.tables, retry)
+    stored = [*retry(lambda: list(state.detections())), *retry(lambda: list(state.detections(shadow=True)))]
+    expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
     if found != expected:
@@ -46,16 +43,22 @@ def refold(
     fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> list[tuple[int, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order, those in the shadow after the others."""
-    columns = list(decoder.columns.values())
     found: list[Detection] = []
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
-        chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
-        _check_digests(chunks, digests)
-        decoded = decoder.decode([c.frame for c in chunks])
-        for number, chunk in zip(batch, decoded, strict=True):
+        for number, chunk in zip(batch, read_again(decoder, landing, batch, digests, retry), strict=True):
             found += fold.step(number, chunk.rows).detections
     return [d.identity for d in sorted(found, key=lambda d: d.shadow)]
+
+
+def read_again(
+    decoder: Decoder, landing: Landing, numbers: Sequence[int], digests: Mapping[int, str], retry: Retry
+) -> list[Decoded]:
+    """These chunks decoded. Raises StateConflict when one is not the chunk that was processed."""
+    columns = list(decoder.columns.values())
+    chunks = [retry(lambda n=n: landing.read(n, columns)) for n in numbers]  # type: ignore[misc]
+    _check_digests(chunks, digests)
+    return decoder.decode([c.frame for c in chunks])
 
 
 def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
@@ -67,13 +70,24 @@ def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
             )
 
 
+def mark(fold: Fold, state: State, before: int, retry: Retry) -> None:
+    """Notes what was detected before a chunk; the last detection of each key says whether it held then."""
+    for shadow in (False, True):
+        stored = retry(lambda s=shadow: list(state.detections(shadow=s)))  # type: ignore[misc]
+        turns = retry(lambda s=shadow: state.turns(before, shadow=s))  # type: ignore[misc]
+        _mark(fold, [s for s in stored if s.detection.chunk < before], turns, shadow=shadow)
+
+
 def _mark(
     fold: Fold, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]], *, shadow: bool
 ) -> None:
     """Detections made before the tables were saved; of each key the last one says whether it held then."""
     holds = {s.seq: True for s in stored}
     holds.update({seq: now for seq, _, now in turns if seq in holds})
-    for pattern in (p.pattern for p in fold.program.plans if p.pattern.shadow == shadow):
-        last = {tuple(s.detection.key.values()): s for s in stored if s.detection.pattern == pattern.id}
+    for number, plan in enumerate(fold.program.plans):
+        if plan.pattern.shadow != shadow:
+            continue
+        mine = (s for s in stored if s.detection.pattern == plan.pattern.id and tuple(s.detection.key) == plan.per)
+        last = {tuple(s.detection.key.values()): s for s in mine}
         if last:
-            fold.mark(pattern.id, [s.detection.key for s in last.values()], [holds[s.seq] for s in last.values()])
+            fold.mark(number, [s.detection.key for s in last.values()], [holds[s.seq] for s in last.values()])

@@ -20,7 +20,8 @@ from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.lookup import LookupData, LookupIndex
 from tillwatch.engine.table import Table, Touch
 from tillwatch.model import Detection, Turn
-from tillwatch.patterns.program import Grain, Program
+from tillwatch.patterns.history import same_life
+from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
 NONE: Ints = np.zeros(0, np.int64)
@@ -50,7 +51,6 @@ class Fold:
             self._adopt(index)
         self.judges = [Judge(Condition(plan, self.tables, program.digits)) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
-        self._repeats = any(plan.pattern.emit == "every_chunk" for plan in program.plans)
 
     def _adopt(self, index: LookupIndex) -> None:
         for table in self.tables.values():
@@ -59,16 +59,40 @@ class Fold:
 
     def step(self, chunk: int, rows: Rows) -> Outcome:
         """Folds the valid rows of a chunk and judges every pattern on the state after it."""
+        judges = self._in_force(chunk)
         if not len(rows):
-            return self._judge(chunk, {}) if self._repeats else Outcome((), ())
+            return self._judge(judges, chunk, {})
+        touches = self._locate(rows)
+        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in judges]
+        self._add(rows, touches)
+        for judge, before in zip(judges, seen, strict=True):
+            judge.condition.update(before, touches[judge.plan.per].new)
+        return self._judge(judges, chunk, touches)
+
+    def absorb(self, rows: Rows) -> None:
+        """Adds the valid rows of a chunk, and judges nothing: for what was judged before, by others."""
+        if len(rows):
+            self._add(rows, self._locate(rows))
+
+    def _locate(self, rows: Rows) -> dict[Grain, Touch]:
         touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():
             self._settle(self.tables[grain], touch.new)
-        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in self.judges]
-        self._add(rows, touches)
-        for judge, before in zip(self.judges, seen, strict=True):
-            judge.condition.update(before, touches[judge.plan.per].new)
-        return self._judge(chunk, touches)
+        return touches
+
+    def _in_force(self, chunk: int) -> list[Judge]:
+        """The judges of the patterns in force, in their order; those that begin follow the ones before them."""
+        judges = sorted((j for j in self.judges if j.plan.judges(chunk)), key=lambda j: j.plan.place)
+        for judge in judges:
+            if judge.plan.begins(chunk) and (before := self._before(judge.plan)):
+                judge.follow(before)
+        return judges
+
+    def _before(self, plan: Plan) -> Judge | None:
+        """The last judge of the same pattern, for the same keys, that ended before the plan began."""
+        ended = [j for j in self.judges if j.plan.until is not None and j.plan.until <= plan.first]
+        mine = [j for j in ended if same_life(j.plan, plan)]
+        return max(mine, key=lambda j: j.plan.first, default=None)
 
     def _settle(self, table: Table, new: Ints) -> None:
         """Gives new slots their coarser slots and their lookup values."""
@@ -92,11 +116,12 @@ class Fold:
                     parents = slots if acc.child == grain else self.tables[acc.child].up[grain][slots]
                     np.add.at(table.columns[acc.name], parents, 1)
 
-    def _judge(self, chunk: int, touches: Mapping[Grain, Touch]) -> Outcome:
+    def _judge(self, judges: Sequence[Judge], chunk: int, touches: Mapping[Grain, Touch]) -> Outcome:
         detections: list[Detection] = []
         turns: list[Turn] = []
-        for judge in self.judges:
-            verdict = judge.judge(touches) if touches else Verdict(NONE, NONE)
+        for judge in judges:
+            whole = judge.plan.begins(chunk)
+            verdict = judge.judge(touches, whole=whole) if touches or whole else Verdict(NONE, NONE)
             fired, again = _fired(judge, verdict)
             judge.detected[fired] = True
             detections += self._detections(judge, fired, chunk)
@@ -117,6 +142,8 @@ class Fold:
             return []
         pattern = judge.plan.pattern
         reasons = evidence(judge.condition, slots, chunk)
+        if judge.plan.begins(chunk):
+            reasons = [{**reason, "in_force_from": chunk} for reason in reasons]
         keys = self.keys(judge.plan.per, slots)
         life = ("" if pattern.emit == "once" else str(chunk), pattern.shadow)
         found = [Detection(chunk, pattern.id, pattern.action, k, e, *life) for k, e in zip(keys, reasons, strict=True)]
@@ -152,9 +179,9 @@ class Fold:
             table.columns[name][slots] = values
         self._settle(table, slots)
 
-    def mark(self, pattern: str, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
-        """Notes that a pattern was detected for these keys, and whether it holds for them now."""
-        judge = next(j for j in self.judges if j.plan.pattern.id == pattern)
+    def mark(self, number: int, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
+        """Notes that the pattern of this number in the program was detected for these keys, and whether it holds."""
+        judge = self.judges[number]
         grain = judge.plan.per
         codes = {c: np.array(self.decoder.dictionaries[c].codes(k[c] for k in keys), np.int64) for c in grain}
         slots = self.tables[grain].slots_of(codes, len(keys))

@@ -51,14 +51,36 @@ def load_patterns(choices: Sequence[PatternChoice], shadow: Sequence[str] = (), 
     >>> [p.id for p in load_patterns([PatternChoice(ref="PatId3"), PatternChoice(ref="PatId2")])]
     ['PatId3', 'PatId2']
     """
-    patterns: list[Pattern] = []
+    return patterns_in(sources(choices), shadow, where)
+
+
+Source = tuple[str, str, PatternChoice]
+"""Name and text of a pattern's file, and what the configuration says beside it."""
+
+
+def sources(choices: Sequence[PatternChoice]) -> list[Source]:
+    """The files of the chosen patterns. Raises PatternError."""
+    found: list[Source] = []
     problems: list[str] = []
     for choice in choices:
-        for name, text in _sources(choice):
-            try:
-                patterns.append(read_pattern(text, name, choice))
-            except ConfigError as error:
-                problems.append(str(error))
+        try:
+            found += [(name, text, choice) for name, text in _sources(choice)]
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise PatternError("\n".join(problems))
+    return found
+
+
+def patterns_in(written: Sequence[Source], shadow: Sequence[str] = (), where: str = "shadow") -> list[Pattern]:
+    """The patterns of these files, as `load_patterns` gives them. Raises PatternError."""
+    patterns: list[Pattern] = []
+    problems: list[str] = []
+    for name, text, choice in written:
+        try:
+            patterns.append(read_pattern(text, name, choice))
+        except ConfigError as error:
+            problems.append(str(error))
     if problems:
         raise PatternError("\n".join(problems))
     seen: dict[str, Pattern] = {}
@@ -68,9 +90,8 @@ def load_patterns(choices: Sequence[PatternChoice], shadow: Sequence[str] = (), 
             raise PatternError(f"{pattern.spot.file}: pattern id '{pattern.id}' is taken already by {first}")
         seen[pattern.id] = pattern
     if unknown := [name for name in shadow if name not in seen]:
-        raise PatternError(
-            f"{where}: '{unknown[0]}' is not one of the patterns; {suggestion(unknown[0], sorted(seen))}"
-        )
+        hint = suggestion(unknown[0], sorted(seen))
+        raise PatternError(f"{where}: '{unknown[0]}' is not one of the patterns; {hint}")
     return [replace(p, shadow=p.shadow or p.id in shadow) for p in patterns]
 
 

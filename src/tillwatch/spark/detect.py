@@ -22,9 +22,10 @@ from pyspark.sql import SparkSession
 from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect import snapshot
-from tillwatch.detect.loop import POLL_SECONDS, Processed, Setup, Wake, is_more, progress_of
+from tillwatch.detect.loop import POLL_SECONDS, Processed, Wake, is_more, progress_of
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
+from tillwatch.detect.setup import Setup
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
 from tillwatch.retry import Retry

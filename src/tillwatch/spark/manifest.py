@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 NOTE = "spark"
 """The fact of the state that holds the manifest."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the manifest and the objects that it names. Another one is not read: the state is rebuilt from the log."""
 
 LONGEST_CHAIN = 40

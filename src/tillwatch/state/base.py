@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -53,17 +53,47 @@ class ChunkResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Patterns in force from chunk `first` on, until the next ones are.
+
+    `meaning` is all that detections depend on beside the rows, a line each, `hash` its SHA-256; `rules` says the same
+    as it was written, in JSON, so that it can be compiled again.
+    """
+
+    first: int
+    hash: str
+    meaning: str
+    rules: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """Patterns that come into force with a commit.
+
+    When the tables that they need are others, `tables` are their shapes, and `rows` gives the rows of all of them after
+    the commit's last chunk, each time it is called.
+    """
+
+    rules: RuleSet
+    tables: tuple[TableShape, ...] = ()
+    rows: Callable[[], Iterable[TableRows]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """All that folding some chunks brought: `results` are of consecutive chunks, detections in order.
 
-    `notes` are facts to keep by name, for who works with the state. `token` is its own alone: by it a store knows the
-    commit that it has stored when it is asked for it again.
+    `notes` are facts to keep by name, for who works with the state. `change` are the patterns that came into force at
+    the first chunk. `token` is its own alone: by it a store knows the commit that it has stored when it is asked for it
+    again.
     """
 
     results: tuple[ChunkResult, ...]
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
+    change: RuleChange | None = None
     token: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     @property
@@ -144,6 +174,15 @@ class Totals:
     quarantined: int
 
 
+def base_of(meaning: str) -> list[str]:
+    """The lines of a meaning that are not of patterns.
+
+    >>> base_of("amounts: 4 fraction digits\\npattern P: transactions > 1")
+    ['amounts: 4 fraction digits']
+    """
+    return [line for line in meaning.splitlines() if not line.startswith("pattern ")]
+
+
 class Ledger(Protocol):
     """What ingest keeps. It may be behind the landing zone, never ahead of it."""
 
@@ -187,16 +226,25 @@ class State(Ledger, Protocol):
         """Makes the tables of running values and their views, where they are not there; `start` does so too."""
         ...
 
-    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
+    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape], rules: str = "{}") -> Cursor:
         """Claims the state for a program, makes its tables, and says where detect stands.
 
         `at` becomes YStartTime when this is the first start. Raises StateError when the state was made by a
-        program with another fingerprint; `meaning` is that program in words, to show the difference.
+        program with another fingerprint; `meaning` is that program in words, to show the difference. `rules` are kept
+        as those in force from the first chunk on, when none are known.
         """
+        ...
+
+    def rule_sets(self) -> list[RuleSet]:
+        """The patterns that were in force, and since when; the last ones are. None before the first start."""
         ...
 
     def claim_allowed(self, fingerprint: str, meaning: str) -> None:
         """Raises StateConflict when the state was made by a program with another fingerprint."""
+        ...
+
+    def base_allowed(self, meaning: str) -> None:
+        """Raises StateConflict when the state was made by a program that differs in more than its patterns."""
         ...
 
     def get_meta(self, key: str) -> str | None:

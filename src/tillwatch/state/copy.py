@@ -8,7 +8,8 @@ from itertools import zip_longest
 
 from tillwatch.errors import StateError
 from tillwatch.state.base import TableRows
-from tillwatch.state.sql_state import Row, SqlState
+from tillwatch.state.sql_rows import Row
+from tillwatch.state.sql_state import SqlState
 
 _KEYS = {
     "files": ("number",),
@@ -23,6 +24,7 @@ _KEYS = {
     "outbox": ("first_seq",),
     "deliveries": ("output", "first_seq"),
     "meta": ("key",),
+    "rule_sets": ("number",),
 }
 _DETECTION = ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence", "occasion")
 _VALUES = {
@@ -41,6 +43,7 @@ _VALUES = {
     "outbox": ("last_seq", "name", "published_at"),
     "deliveries": ("delivered_at",),
     "meta": ("value",),
+    "rule_sets": ("first_chunk", "hash", "meaning", "rules", "taken_at"),
 }
 
 TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}

@@ -17,7 +17,8 @@ from tillwatch.state.postgres_place import PostgresPlace
 from tillwatch.state.postgres_session import SQL, Session
 from tillwatch.state.postgres_texts import csv_of
 from tillwatch.state.queries import in_psycopg
-from tillwatch.state.sql_state import QUERIES, Row, SqlState, no_state_yet
+from tillwatch.state.sql_rows import Row, no_state_yet
+from tillwatch.state.sql_state import QUERIES, SqlState
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
 
@@ -289,14 +289,12 @@ class Grammar:
         return join(f"{x.text} is {no}null", f"(({x.sql}) IS {no}NULL)", "bool", x)
 
 
-drawn_lives = st.fixed_dictionaries(
-    {},
-    optional={
-        "emit": st.sampled_from(["once", "on_enter", "every_chunk"]),
-        "cleared": st.booleans(),
-        "mode": st.sampled_from(["publish", "shadow"]),
-    },
-)
+_life: Mapping[str, st.SearchStrategy[str | bool]] = {
+    "emit": st.sampled_from(["once", "on_enter", "every_chunk"]),
+    "cleared": st.booleans(),
+    "mode": st.sampled_from(["publish", "shadow"]),
+}
+drawn_lives: st.SearchStrategy[dict[str, str | bool]] = st.fixed_dictionaries({}, optional=_life)
 """What a pattern says of the life of its detections, in the words of its file."""
 
 

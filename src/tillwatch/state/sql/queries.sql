@@ -120,6 +120,17 @@ WHERE published_at IS NULL ORDER BY first_number;
 -- name: set_cleared_published
 UPDATE cleared_outbox SET published_at = ? WHERE first_number = ?;
 
+-- name: rule_sets
+SELECT first_chunk, hash, meaning, rules, taken_at FROM rule_sets ORDER BY number;
+
+-- name: put_rule_set
+INSERT INTO rule_sets (number, first_chunk, hash, meaning, rules, taken_at)
+SELECT coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM rule_sets;
+
+-- name: drop_rule_sets
+-- Those that nothing was judged by.
+DELETE FROM rule_sets WHERE first_chunk >= ?;
+
 -- name: put_plan
 INSERT INTO outbox (first_seq, last_seq, name) VALUES (?, ?, ?);
 

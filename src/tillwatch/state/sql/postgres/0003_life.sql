@@ -1,4 +1,5 @@
 -- A pattern may detect a key again, tell when a detection ceases to hold, and be in the shadow: recorded, not published.
+-- Patterns may change between two chunks: which were in force when is kept.
 
 -- Empty where a key is detected once, else the chunk.
 ALTER TABLE detections ADD COLUMN occasion text COLLATE "C" NOT NULL DEFAULT '';
@@ -45,4 +46,13 @@ CREATE TABLE cleared_outbox (              -- which of them go into which file; 
   last_number  bigint NOT NULL,
   name         text COLLATE "C" NOT NULL UNIQUE,
   published_at text COLLATE "C"
+);
+
+CREATE TABLE rule_sets (                   -- the patterns in force, from a chunk on; the last one is in force now
+  number      bigint PRIMARY KEY,
+  first_chunk bigint NOT NULL,
+  hash        text COLLATE "C" NOT NULL,             -- SHA-256 of the meaning
+  meaning     text COLLATE "C" NOT NULL,             -- all that detections depend on beside the rows, a line each
+  rules       text COLLATE "C" NOT NULL,             -- JSON: texts and thresholds of the patterns, features of the configuration
+  taken_at    text COLLATE "C" NOT NULL
 );

@@ -1,4 +1,5 @@
 -- A pattern may detect a key again, tell when a detection ceases to hold, and be in the shadow: recorded, not published.
+-- Patterns may change between two chunks: which were in force when is kept.
 
 DROP VIEW ledger;
 
@@ -59,6 +60,15 @@ CREATE TABLE cleared_outbox (              -- which of them go into which file; 
   last_number  INTEGER NOT NULL,
   name         TEXT NOT NULL UNIQUE,
   published_at TEXT
+) STRICT;
+
+CREATE TABLE rule_sets (                   -- the patterns in force, from a chunk on; the last one is in force now
+  number      INTEGER PRIMARY KEY,
+  first_chunk INTEGER NOT NULL,
+  hash        TEXT NOT NULL,             -- SHA-256 of the meaning
+  meaning     TEXT NOT NULL,             -- all that detections depend on beside the rows, a line each
+  rules       TEXT NOT NULL,             -- JSON: texts and thresholds of the patterns, features of the configuration
+  taken_at    TEXT NOT NULL
 ) STRICT;
 
 -- As it was.

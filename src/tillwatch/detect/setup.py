@@ -1,0 +1,30 @@
+"""What detect works with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tillwatch.engine.lookup import LookupData
+from tillwatch.patterns.program import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What detect works with.
+
+    `meaning` is all that detections depend on beside the rows, `fingerprint` its hash, `rules` the patterns as they
+    were written. `columns` maps logical names to column names, `optional` ones may be missing from the source; times
+    are in seconds.
+    """
+
+    program: Program
+    fingerprint: str
+    meaning: str
+    rules: str
+    columns: Mapping[str, str]
+    lookups: Sequence[LookupData] = ()
+    optional: frozenset[str] = frozenset()
+    negative: bool = False
+    rows_per_file: int = 50
+    linger: float = 1.0
