@@ -19,24 +19,25 @@ from tillwatch.state.base import State
 LOOK_SECONDS = 1.0
 """How often pattern files are looked at. An edit is read once they have been still from one look to the next."""
 
-REFUSED = "refused_edit"
-"""The fact of the state that says which edit was refused last; empty when none is waiting to be mended."""
-
 Files = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The patterns that a state was made by: `setup` is in force, `programs` came into force at `chunks`."""
+    """The patterns that a state was made by: `setups` came into force at `chunks`."""
 
-    setup: Setup
-    programs: tuple[Program, ...]
+    setups: tuple[Setup, ...]
     chunks: tuple[int, ...]
+
+    @property
+    def setup(self) -> Setup:
+        """What is in force."""
+        return self.setups[-1]
 
     @property
     def program(self) -> Program:
         """All of it as one program."""
-        return joined(self.programs, self.chunks)
+        return joined([setup.program for setup in self.setups], self.chunks)
 
 
 def history_of(state: State, settings: Settings, configured: Setup) -> History:
@@ -47,7 +48,7 @@ def history_of(state: State, settings: Settings, configured: Setup) -> History:
     records = state.rule_sets()
     if not records:
         state.claim_allowed(configured.fingerprint, configured.meaning)
-        return History(configured, (configured.program,), (0,))
+        return History((configured,), (0,))
     state.base_allowed(configured.meaning)
     found: list[Setup] = []
     for record in records:
@@ -57,7 +58,7 @@ def history_of(state: State, settings: Settings, configured: Setup) -> History:
         if found:
             setup = replace(setup, program=following(found[-1].program, setup.program, record.first))
         found.append(replace(setup, optional=found[0].optional if found else setup.optional))
-    return History(found[-1], tuple(s.program for s in found), tuple(r.first for r in records))
+    return History(tuple(found), tuple(r.first for r in records))
 
 
 class Edits:
@@ -84,7 +85,8 @@ class Edits:
         self._wanted: Setup | None = None
         self.refused = ""
         self._consider(composed, configured)
-        self._seen = self._read = self._files()
+        self._seen = self._files()
+        self._read: Files = ()  # whatever was edited since the configuration was read is found by the first looks
         self._looked_at = clock.monotonic()
 
     def look(self) -> Setup | None:
@@ -97,9 +99,8 @@ class Edits:
                 self._take_up()
         return self._wanted
 
-    def taken(self, setup: Setup) -> None:
-        """The edit is in force."""
-        chunk = max(plan.first for plan in setup.program.plans)
+    def taken(self, setup: Setup, chunk: int) -> None:
+        """The edit is in force from a chunk on."""
         before, now = self._in_force.meaning.splitlines(), setup.meaning.splitlines()
         lines = [f"  was  {line}" for line in before if line not in now]
         lines += [f"  now  {line}" for line in now if line not in before]

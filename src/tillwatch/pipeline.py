@@ -5,14 +5,12 @@ source ─► ingest ─► landing zone ─► decode ─► step ─► commit
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -22,17 +20,19 @@ from tillwatch.config import Settings, load
 from tillwatch.detect.loop import Detect, Processed, Wake
 from tillwatch.detect.setup import Setup
 from tillwatch.edits import Edits, History, history_of
-from tillwatch.errors import ConfigError, FilesSetAside
+from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateError
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Landing
+from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
+from tillwatch.publish.frame import as_frame
 from tillwatch.publish.output import Output
 from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
-from tillwatch.state.base import Mechanism, State, StoredDetection, Stream
+from tillwatch.state.base import Mechanism, State, Stream
 from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import Store, check_creates, open_store
 
@@ -72,12 +72,17 @@ class Pipeline:
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, source: tuple[Path, Sequence[str]] | None = None
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        source: tuple[Path, Sequence[str]] | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self.settings = settings
+        self.broken = ""
         self._source = source  # the file and the overrides that the settings are from
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
-        self.composed: Composed = compose(settings)
+        self.composed: Composed = compose(settings, rules)
         self._setup: Setup | None = None
 
     @classmethod
@@ -87,6 +92,23 @@ class Pipeline:
         Raises ConfigError with every mistake and its place.
         """
         return cls(load(Path(path), overrides), source=(Path(path), overrides))
+
+    @classmethod
+    def look(cls, path: str | Path = "tillwatch.yaml", overrides: Sequence[str] = ()) -> Pipeline:
+        """The same to be looked at: when the patterns are being edited, and are broken now, those in force.
+
+        `broken` then says what is wrong. Raises ConfigError as `open` does when none are in force.
+        """
+        settings = load(Path(path), overrides)
+        try:
+            return cls(settings, source=(Path(path), overrides))
+        except PatternError as error:
+            with suppress(StateError), closing(open_state(settings.state, readonly=True)) as state:
+                if records := state.rule_sets():
+                    found = cls(settings, source=(Path(path), overrides), rules=from_text(records[-1].rules))
+                    found.broken = str(error)
+                    return found
+            raise
 
     @cached_property
     def landing(self) -> Landing:
@@ -236,8 +258,10 @@ class Pipeline:
 
             self.proved_store(settings.quarantine, retry)
             files, objects = self._files(state, retry), self.proved_store(settings.spark.state, retry)
+            edits = self._edits(history.setup, observer)
+            in_force = list(zip(history.chunks, history.setups, strict=True))
             detect = SparkDetect(
-                spark, settings, self.setup, landing, state, files, objects, self.clock, retry, observer
+                spark, settings, in_force, landing, state, files, objects, self.clock, retry, observer, edits
             )
             detect.run(wake, once=once)
 
@@ -323,24 +347,6 @@ def _pass_on(event: IngestEvent, observer: Observer) -> None:
             observer(Notice(f"{record.file.name} {record.problem}"))
         case FileIgnored(name=name, reason=reason):
             observer(Notice(f"{name} {reason}"))
-
-
-def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:
-    """Detections as a table, one row each."""
-    columns: dict[str, Any] = {
-        "seq": pl.Series([s.seq for s in stored], dtype=pl.Int64),
-        "chunk": pl.Series([s.detection.chunk for s in stored], dtype=pl.Int64),
-        "patternId": pl.Series([s.detection.pattern for s in stored], dtype=pl.String),
-        "ActionType": pl.Series([s.detection.action for s in stored], dtype=pl.String),
-        "customerName": pl.Series([s.detection.customer for s in stored], dtype=pl.String),
-        "MerchantId": pl.Series([s.detection.merchant for s in stored], dtype=pl.String),
-        "detectionTime": pl.Series([s.at for s in stored], dtype=pl.String),
-        "file": pl.Series([s.file for s in stored], dtype=pl.String),
-        "key": pl.Series([json.dumps(dict(s.detection.key), ensure_ascii=False) for s in stored], dtype=pl.String),
-        "holds": pl.Series([s.holds for s in stored], dtype=pl.Boolean),
-        "evidence": pl.Series([json.dumps(s.detection.evidence, ensure_ascii=False) for s in stored], dtype=pl.String),
-    }
-    return pl.DataFrame(columns)
 
 
 def _together(stop: threading.Event, *works: Callable[[], None]) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tillwatch.config import Settings, masked
+from tillwatch.detect.loop import REFUSED
+from tillwatch.patterns.history import plan_lines
 from tillwatch.pipeline import Pipeline
+from tillwatch.state.base import State, base_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Status:
     `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet; `shadow` are
     those of patterns in the shadow; `files` are source files by status; `problems` what is wrong with source files.
     `places` are where things are, by their name in the configuration: without `detections` where no files are
-    published, then none waits either.
+    published, then none waits either. The patterns in force are so since chunk `rules_from`, taken at `rules_at`;
+    `edited` says that others are configured, which wait for the next chunk, or `refused_edit` why they are refused.
     """
 
     source: str
@@ -48,6 +52,10 @@ class Status:
     started_at: str | None
     files: Mapping[str, int]
     problems: tuple[str, ...]
+    rules_from: int
+    rules_at: str | None
+    edited: bool
+    refused_edit: str
 
     @property
     def lag(self) -> int:
@@ -72,8 +80,8 @@ def status(pipeline: Pipeline) -> Status:
             cursor.chunk,
             totals.counted,
             state.quarantined(),
-            {p.id: found.get(p.id, 0) for p in patterns if not p.shadow},
-            {p.id: in_shadow.get(p.id, 0) for p in patterns if p.shadow},
+            {**{p.id: 0 for p in patterns if not p.shadow}, **found},
+            {**{p.id: 0 for p in patterns if p.shadow}, **in_shadow},
             published,
             0 if settings.detections.format == "none" else len(plans) - published,
             state.unplanned(),
@@ -86,7 +94,23 @@ def status(pipeline: Pipeline) -> Status:
             state.started_at(),
             dict(Counter(f.status for f in files)),
             tuple(f"{f.file.name}: {f.problem}" for f in files if f.problem),
+            *_rules(pipeline, state),
         )
+
+
+def _rules(pipeline: Pipeline, state: State) -> tuple[int, str | None, bool, str]:
+    """Since when the patterns are in force, whether those configured are others, and what was refused.
+
+    Lookups are not read for it: their lines are those of the state.
+    """
+    in_force = next(reversed(state.rule_sets()), None)
+    if in_force is None:
+        return 0, None, False, ""
+    program = pipeline.composed.program
+    configured = [line for plan in program.plans for line in plan_lines(plan, program)]
+    known = in_force.meaning.splitlines()
+    edited = configured != [line for line in known if line not in base_of(in_force.meaning)]
+    return in_force.first, in_force.at, edited, state.get_meta(REFUSED) or pipeline.broken
 
 
 def _places(settings: Settings, *, clears: bool) -> dict[str, str]:

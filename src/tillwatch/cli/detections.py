@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from tillwatch.cli.command import Command
-from tillwatch.cli.options import configured, opened
+from tillwatch.cli.options import configured, looked_at
 
 if TYPE_CHECKING:
     from tillwatch.pipeline import Pipeline
@@ -68,9 +68,9 @@ def detections(
     """
     if cleared and (shadow or monthly or after):
         raise click.UsageError("--cleared goes with --format and --pattern only")
-    pipeline = opened(config, overrides)
-    _check_known(patterns, pipeline)
+    pipeline = looked_at(config, overrides)
     with pipeline.opened(readonly=True) as state:
+        _check_known(patterns, pipeline, state)
         found = (s for s in _from(state, after + 1, shadow) if not patterns or s.detection.pattern in patterns)
         out = sys.stdout
         if cleared:
@@ -83,8 +83,10 @@ def detections(
             _write_jsonl(found, out)
 
 
-def _check_known(patterns: Iterable[str], pipeline: Pipeline) -> None:
-    known = [plan.pattern.id for plan in pipeline.composed.program.plans]
+def _check_known(patterns: Iterable[str], pipeline: Pipeline, state: State) -> None:
+    """Patterns that are configured, and those that were and have detections."""
+    configured = [plan.pattern.id for plan in pipeline.composed.program.plans]
+    known = dict.fromkeys([*configured, *state.by_pattern(), *state.by_pattern(shadow=True)])
     for pattern in patterns:
         if pattern not in known:
             raise click.UsageError(f"--pattern: there is no pattern '{pattern}' here; known are {', '.join(known)}.")

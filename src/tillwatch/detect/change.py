@@ -27,8 +27,8 @@ class Edits(Protocol):
         """The edit that waits to be taken, if there is one."""
         ...
 
-    def taken(self, setup: Setup) -> None:
-        """The edit is in force."""
+    def taken(self, setup: Setup, chunk: int) -> None:
+        """The edit is in force from a chunk on."""
         ...
 
     def refuse(self, why: str) -> None:

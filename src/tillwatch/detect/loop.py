@@ -172,7 +172,7 @@ class Detect:
             self._fold.take_dirty()
             self._saved = self._next
         if self._edits is not None:
-            self._edits.taken(self._setup)
+            self._edits.taken(self._setup, change.rules.first)
             self._edit()
 
     def _edit(self) -> Setup | None:

@@ -15,8 +15,10 @@ from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
 from tillwatch.spark.shards import Group
 
 
-def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[Group]) -> Iterator[tuple[int, bytes]]:
-    """The shards that a chunk touches, each with what it brings, and those that every chunk is judged in.
+def gather(
+    chunk: int, rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[Group]
+) -> Iterator[tuple[int, bytes]]:
+    """The shards that a chunk touches, each with what it brings, and those that are judged after it all the same.
 
     Raises RunError when sums would not be exact.
     """
@@ -28,7 +30,7 @@ def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[
     frame = pl.DataFrame({**rows.codes, "amount": rows.amount})
     for group in groups:
         added = _added_up(frame, group)
-        idle = set(group.shards) if group.every_chunk else set()
+        idle = set(group.shards) if group.judges_all(chunk) else set()
         for shard, part in _divided(added, dictionaries, group) if len(rows) else ():
             idle.discard(shard)
             yield shard, _packed(part, dictionaries, group)

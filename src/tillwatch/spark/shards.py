@@ -41,10 +41,10 @@ class Group:
         """The numbers of its shards."""
         return range(self.first, self.first + self.count)
 
-    @property
-    def every_chunk(self) -> bool:
-        """Whether its shards are judged after every chunk, also one that brings them no rows."""
-        return any(plan.pattern.emit == "every_chunk" for plan in self.program.plans)
+    def judges_all(self, chunk: int) -> bool:
+        """Whether all of its shards are judged after a chunk, also those that it brings no rows."""
+        in_force = (plan for plan in self.program.plans if plan.judges(chunk))
+        return any(plan.pattern.emit == "every_chunk" or plan.begins(chunk) for plan in in_force)
 
     def shard_of(self, key: Sequence[str]) -> int:
         """The shard of a key, given its clean texts: the same on every machine and in every version."""

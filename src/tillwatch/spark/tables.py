@@ -32,11 +32,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be saved: for each shard its tables, the ids of their rows; only rows touched from `since` on."""
+    """What is to be saved: for each shard its tables, the ids of their rows; only rows touched from `since` on.
+
+    `columns` are those of each table that are saved, beside its keys.
+    """
 
     job: Job
     since: int
     ids: Mapping[int, Mapping[str, tuple[tuple[int, int], ...]]]
+    columns: Mapping[str, frozenset[str]]
 
 
 def next_saved(manifest: Manifest, tables: Mapping[int, frozenset[str]]) -> Saved:
@@ -99,30 +103,30 @@ def dump_shards(order: Order, shards: tuple[int, ...], batches: Iterable[pa.Reco
                 store, retry = open_store(order.job.store), patience()
                 shard = opened(order.job, number, store, retry)
                 for name, runs in order.ids[number].items():
-                    for record in _rows(shard, number, name, runs, order.since):
+                    for record in _rows(shard, number, name, runs, order):
                         yield records([record])
                 keep(order.job, number, shard)
             except TillwatchError as error:
                 yield records([error_record(error)])
 
 
-def _rows(shard: Shard, number: int, name: str, runs: tuple[tuple[int, int], ...], since: int) -> Iterator[Record]:
+def _rows(shard: Shard, number: int, name: str, runs: tuple[tuple[int, int], ...], order: Order) -> Iterator[Record]:
     grain, table = next((g, t) for g, t in shard.fold.tables.items() if t.spec.name == name)
-    slots = np.flatnonzero(shard.touched[grain][: table.size] >= since)
+    slots = np.flatnonzero(shard.touched[grain][: table.size] >= order.since)
     for start in range(0, len(slots), ROWS):
         some = slots[start : start + ROWS]
-        yield (number, 0, name, pack(_columns(shard, grain, some, ids_of(runs, some))))
+        yield (number, 0, name, pack(_columns(shard, grain, some, ids_of(runs, some), order.columns[name])))
 
 
-def _columns(shard: Shard, grain: Grain, slots: Ints, ids: Ints) -> dict[str, NDArray[Any]]:
+def _columns(shard: Shard, grain: Grain, slots: Ints, ids: Ints, wanted: frozenset[str]) -> dict[str, NDArray[Any]]:
     """A row's columns in the order of the table; a lookup's values are followed by where they are known."""
     table = shard.fold.tables[grain]
     arrays: dict[str, NDArray[Any]] = {"id:value": ids}
     for key in grain:
         arrays[f"{key}:text"] = pack_texts(shard.fold.decoder.dictionaries[key].texts(table.keys[key][slots]))
-    for column, values in table.columns.items():
-        arrays[f"{column}:value"] = values[slots]
-    for lookup, joined in table.lookups.items():
+    for column in (c for c in table.columns if c in wanted):
+        arrays[f"{column}:value"] = table.columns[column][slots]
+    for lookup, joined in ((name, joined) for name, joined in table.lookups.items() if name in wanted):
         arrays[f"{lookup}:value"] = joined.value[slots]
         arrays[f"{lookup}:known"] = joined.known[slots]
     return arrays

@@ -64,10 +64,14 @@ def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
     return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), "")
 
 
+def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """A chunk's rows as they would have been landed."""
+    return pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
+
+
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
-    (decoded,) = fold.decoder.decode([frame])
+    (decoded,) = fold.decoder.decode([frame_of(rows)])
     assert not decoded.rejects, decoded.rejects
     return fold.step(number, decoded.rows)
 
