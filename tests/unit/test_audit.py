@@ -373,10 +373,18 @@ def test_there_is_nothing_to_audit_before_a_run(site: Path) -> None:
     ],
     ids=["threshold", "pattern"],
 )
-def test_another_configuration_is_told_as_such(site: Path, edit: Callable[[str], str]) -> None:
-    """A state made by another configuration is not called damaged: what changed is told."""
+def test_a_state_is_proved_by_the_patterns_that_made_it(site: Path, edit: Callable[[str], str]) -> None:
+    """An edit that is not in force yet changes nothing of what was."""
     path = site / "tillwatch.yaml"
     path.write_text(edit(path.read_text("utf-8")), "utf-8")
+    assert problems(site) == {}
+    assert status(opened(site)).edited
+
+
+def test_another_configuration_is_told_as_such(site: Path) -> None:
+    """A state made by a configuration that differs in more is not called damaged: what changed is told."""
+    path = site / "tillwatch.yaml"
+    path.write_text(path.read_text("utf-8") + "\namounts: {digits: 3}\n", "utf-8")
     with pytest.raises(StateConflict, match="was made by another configuration"):
         list(audit(opened(site)))
 

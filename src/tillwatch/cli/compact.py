@@ -64,8 +64,8 @@ def compact(config: Path, overrides: tuple[str, ...], leave: int, merge: int, dr
     work = Compaction(pipeline.store(landing.uri), landing.layout, merge)
     with pipeline.opened(readonly=True) as state:
         if landing.keep is not None:
-            pipeline.read_setup(patience(tell))
-            pipeline.history(state)
+            setup = pipeline.read_setup(patience(tell))
+            state.claim_allowed(setup.fingerprint, setup.meaning)
         cursor = state.cursor()
         done = work.run(min(cursor.tables, cursor.chunk - leave), dry=dry_run)
         _say("merge", f"{many(done.chunks, 'chunk')} into {many(len(done.ranges), 'object')}", dry=dry_run)

@@ -80,6 +80,7 @@ def everything(state: State) -> list[object]:
         list(state.cleared()),
         state.files_planned("cleared"),
         state.unplanned("cleared"),
+        state.rule_sets(),
     ]
 
 

@@ -290,6 +290,7 @@ class Outcome:
     quarantined: dict[str, str]
     published: dict[str, list[list[str]]]
     told: dict[str, list[list[str]]]
+    rules: list[tuple[int, str]]
 
     def differences(self, other: Outcome) -> list[str]:
         """The names of what is not the same in both."""
@@ -373,6 +374,7 @@ class Site:
                 digests["quarantine"],
                 {name: [row[2:] for row in _rows(data)] for name, data in there["detections"].items()},
                 {name: [row[1:] for row in _rows(data)] for name, data in there["cleared"].items()},
+                [(r.first, r.hash) for r in state.rule_sets()],
             )
 
     def problems(self) -> list[str]:

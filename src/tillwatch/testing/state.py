@@ -37,7 +37,7 @@ class StateSuite(AgainSuite, LifeSuite):
     def test_a_new_state_is_empty(self, place: Any) -> None:
         """Nothing is in it, and reading it makes nothing."""
         empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, Totals(0, 0, 0, 0, 0), {}, [], [], {}, 0, [], []]
-        empty += [[], [], {}, [], [], 0]
+        empty += [[], [], {}, [], [], 0, []]
         for _ in range(2):
             with self.opened(place) as state:
                 assert everything(state) == empty
