@@ -134,7 +134,7 @@ def edited(landed: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site
 
 
 def test_killed_around_an_edit_of_patterns(edited: tuple[Site, Site], tmp_path: Path) -> None:
-    """Killed before or after commits around an edit, a restart takes it at the same chunk, and the outcome is the same."""
+    """Killed before or after commits around an edit, a restart takes it at the same chunk, with the same outcome."""
     site, whole = edited
     with whole.pipeline.opened(readonly=True) as state:
         assert [r.first for r in state.rule_sets()] == [0, 8]
