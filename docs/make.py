@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from tillwatch.cli import reference as command_line
 from tillwatch.config import reference as configuration
+from tillwatch.config.schema import config_schema
 from tillwatch.patterns.catalogue import built_in, built_in_features, read_pattern
+from tillwatch.patterns.fields import pattern_schema
 from tillwatch.patterns.pattern import Pattern
 
 HERE = Path(__file__).resolve().parent
@@ -41,6 +44,8 @@ def pages() -> dict[Path, str]:
         "configuration.md": configuration.reference_markdown(),
         "cli.md": command_line.reference_markdown(),
         "patterns.md": patterns_markdown(),
+        "tillwatch.schema.json": json.dumps(config_schema(), indent=2) + "\n",
+        "pattern.schema.json": json.dumps(pattern_schema(), indent=2) + "\n",
     }
     return {HERE / "reference" / name: text for name, text in texts.items()}
 
@@ -60,6 +65,9 @@ def _pattern(pattern: Pattern) -> Iterator[str]:
     yield f"Marks a {' and '.join(pattern.per)} as `{pattern.action}` when\n\n```text\n{pattern.when.strip()}\n```\n"
     rows = (f"| `{name}` | {value} |" for name, value in pattern.thresholds.items())
     yield "\n".join(["| threshold | value |\n|---|---|", *rows]) + "\n"
+    yield f"**What to do.** {pattern.runbook}\n"
+    yield "Its examples, run by `tillwatch test`:\n"
+    yield "\n".join(f"- {'finds' if e.expect else 'does not find'}: {e.name}" for e in pattern.examples) + "\n"
 
 
 def main() -> None:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.compose import Composed, object_places, overlaps
-from tillwatch.config import Output, masked
+from tillwatch.config import Output, Settings, is_uri, masked
 from tillwatch.config.mounted import secret_of
+from tillwatch.config.secrets import is_hidden_setting
 from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.ingest import IngestSettings, look
 from tillwatch.ingest.formats import is_whole, pieces_of
 from tillwatch.lookups import read_lookup
 from tillwatch.model import Position
+from tillwatch.patterns.examples import unknown_columns
 from tillwatch.patterns.expression import (
     And,
     Compare,
@@ -26,6 +28,7 @@ from tillwatch.patterns.expression import (
     conjuncts,
 )
 from tillwatch.patterns.program import Plan
+from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.pipeline import Pipeline
 from tillwatch.sources import Source, open_source
@@ -34,15 +37,16 @@ from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import open_store
 
 FILES_LOOKED_INTO = 20
-TRIED_FIRST = ("landing", "quarantine", "detections", "detections.cleared")
+TRIED_FIRST = ("landing", "quarantine", "detections", "detections.cleared", "spark.state")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The plan, line by line, and what is wrong."""
+    """The plan, line by line, what is wrong, and what is odd but does no harm."""
 
     lines: tuple[str, ...]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -53,10 +57,12 @@ class Report:
 def check(pipeline: Pipeline) -> Report:
     """Looks at all that the configuration names and writes nothing; reads lookups, and heads of source files."""
     composed = pipeline.composed
-    problems = [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(composed)]
+    odd = list(_pattern_findings(composed))
+    problems = [text for text, wrong in odd if wrong]
+    problems += [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(composed)]
     if not problems:
         problems += [*_layout_problems(pipeline), *_state_problems(pipeline)]
-    return Report(tuple(plan(pipeline)), tuple(problems))
+    return Report(tuple(plan(pipeline)), tuple(problems), tuple(text for text, wrong in odd if not wrong))
 
 
 def plan(pipeline: Pipeline) -> Iterator[str]:
@@ -74,6 +80,7 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
         place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
         yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
     yield from _place_lines(pipeline)
+    yield from _engine_lines(settings)
     for each in composed.program.plans:
         yield from _pattern_lines(each)
 
@@ -98,6 +105,17 @@ def _place_lines(pipeline: Pipeline) -> Iterator[str]:
         yield f"            not asked now, but tried first thing in a run: {', '.join(first)}"
     if later := [name for name in elsewhere if name not in TRIED_FIRST]:
         yield f"            not asked now, but when a run writes there: {', '.join(later)}"
+
+
+def _engine_lines(settings: Settings) -> Iterator[str]:
+    """What is different from the embedded engine."""
+    if settings.engine != "spark":
+        return
+    spark = settings.spark
+    yield f"engine      spark, master {masked(spark.master or 'as spark-submit says, else local[*]')}"
+    yield f"            its state in {masked(spark.state)}, {spark.buckets or 'as many as cores'} buckets"
+    for name, value in spark.conf.items():
+        yield f"            {name} = {'***' if is_hidden_setting(name) else masked(value)}"
 
 
 def _pattern_lines(plan: Plan) -> Iterator[str]:
@@ -139,6 +157,19 @@ def _value(tree: Expr) -> str:
     text = show(tree)
     owner, dot, name = text.partition(".")
     return f"the {owner}'s {name}" if dot and owner.isidentifier() and name.isidentifier() else text
+
+
+def _pattern_findings(composed: Composed) -> Iterator[tuple[str, bool]]:
+    """Conditions that can never hold, clauses without effect, and examples with columns that are not mapped.
+
+    Each with whether it is a mistake, and not only odd.
+    """
+    columns, names = [*composed.columns, "time"], [lookup.name for lookup in composed.lookups]
+    for each in composed.program.plans:
+        found = findings(each, composed.program, negative=composed.settings.amounts.negative)
+        yield from ((finding.text, finding.wrong) for finding in found)
+        pattern = each.pattern
+        yield from ((problem, True) for problem in unknown_columns(pattern.id, pattern.examples, columns, names))
 
 
 def _source_problems(pipeline: Pipeline) -> Iterator[str]:
@@ -184,7 +215,7 @@ def _place_problems(composed: Composed) -> Iterator[str]:
         if not store.remote:
             yield from _unwritable(name, Path(store.uri))
     for name, output in settings.outputs.items():
-        if output.format == "delta" and "://" not in output.uri:
+        if output.format == "delta" and not is_uri(output.uri):
             yield from _unwritable(f"outputs.{name}", Path(output.uri))
         elif output.format == "webhook":
             yield from _secret_problems(name, output)

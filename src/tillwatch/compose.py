@@ -10,18 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
-from tillwatch.config import Settings
+from tillwatch.config import Settings, is_uri
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
-from tillwatch.patterns.catalogue import declared_features
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.catalogue import declared_features, read_patterns
+from tillwatch.patterns.features import TEXT_COLUMNS, Feature
 from tillwatch.patterns.history import plan_lines
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
 from tillwatch.patterns.rules import Rules, read_rules, to_text
+from tillwatch.patterns.sanity import findings
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
 from tillwatch.retry import Retry
@@ -56,22 +58,49 @@ class Composed:
         return any(plan.pattern.cleared and not plan.pattern.shadow for plan in self.program.plans)
 
 
-def compose(settings: Settings, rules: Rules | None = None) -> Composed:
-    """Understands a configuration, with its own patterns or with others. Raises ConfigError or PatternError with the
-    place of the mistake.
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What patterns may name in a configuration: its features, its lookups, and its columns by logical name."""
+
+    features: Mapping[str, Feature]
+    lookups: tuple[LookupSource, ...]
+    columns: Mapping[str, str]
+    digits: int
+
+    def compiler(self) -> Compiler:
+        """A new compiler of patterns."""
+        return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits)
+
+
+def language(settings: Settings, declared: Mapping[str, str] | None = None) -> Language:
+    """What patterns may name, with the features that the configuration declares or with these.
+
+    Raises ConfigError or PatternError with the place of the mistake.
     """
-    _check_places(settings)
-    _check_outputs(settings)
-    rules = rules or read_rules(settings.patterns, settings.features, settings.shadow)
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    patterns = rules.patterns(settings.where("shadow"))
-    features = declared_features(rules.features, settings.where("features"))
+    features = declared_features(settings.features if declared is None else declared, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
         raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
-    compiler = Compiler(features, {s.name: s.spec for s in sources}, settings.amounts.digits)
-    program = compiler.program(patterns)
     mapped = {n: c for n in (*TEXT_COLUMNS, "amount", "time") if (c := getattr(settings.columns, n))}
+    return Language(features, sources, mapped, settings.amounts.digits)
+
+
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules: Rules | None = None) -> Composed:
+    """Understands a configuration, with its own patterns, or with these instead, or as they were written once.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
+    _check_places(settings)
+    _check_outputs(settings)
+    known = language(settings, rules.features if rules else None)
+    if patterns is not None:
+        rules, program = Rules((), settings.features), known.compiler().program(patterns)
+    elif rules is not None:
+        program = known.compiler().program(rules.patterns())
+    else:
+        rules, program = _own(settings, known)
+    sources, mapped = known.lookups, known.columns
     _check_mapped(program, mapped, settings)
     needed = {*ALWAYS, *settings.columns.explicit, *program.columns}
     return Composed(
@@ -85,6 +114,30 @@ def compose(settings: Settings, rules: Rules | None = None) -> Composed:
     )
 
 
+def _own(settings: Settings, known: Language) -> tuple[Rules, Program]:
+    """The configured patterns, as they are written and as a program."""
+    try:
+        rules = read_rules(settings.patterns, settings.features, settings.shadow)
+        return rules, known.compiler().program(rules.patterns(settings.where("shadow")))
+    except PatternError as error:
+        raise all_problems(settings, known, error) from None
+
+
+def all_problems(settings: Settings, known: Language, first: PatternError) -> PatternError:
+    """What is wrong with every pattern, each by itself and in the order of the files; then what else `first` says."""
+    lines: list[str] = []
+    for pattern in read_patterns(settings.patterns):
+        try:
+            if isinstance(pattern, ConfigError):
+                raise pattern
+            program = known.compiler().program([pattern])
+            found = [f for p in program.plans for f in findings(p, program, negative=settings.amounts.negative)]
+            lines += [f.text for f in found if f.wrong]
+        except ConfigError as error:
+            lines += str(error).splitlines()
+    return PatternError("\n".join(dict.fromkeys([*lines, *str(first).splitlines()])))
+
+
 def _check_places(settings: Settings) -> None:
     """Places that this version cannot reach are told before anything runs."""
     _check_source(settings.source.uri, settings, "source", "uri")
@@ -94,6 +147,7 @@ def _check_places(settings: Settings) -> None:
         (("detections", "uri"), settings.detections.uri),
         (("detections", "cleared"), settings.detections.cleared),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
             open_store(uri)
@@ -132,6 +186,8 @@ def object_places(composed: Composed) -> dict[str, str]:
         places["detections"] = settings.detections.uri
     if composed.clears:
         places["detections.cleared"] = settings.detections.cleared
+    if settings.engine == "spark":
+        places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
@@ -143,7 +199,7 @@ def overlaps(composed: Composed) -> Iterator[str]:
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
     for name, uri in (object_places(composed) | tables).items():
-        place = _whole(open_store(uri).uri if "://" in uri else uri)
+        place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
                 yield f"{name}: {place} is the place of {other} too; give each its own"
@@ -163,12 +219,12 @@ def _is_in(place: str, folder: str) -> bool:
 
 def _whole(place: str) -> str:
     """A place by which it is known whether two are the same."""
-    return place if "://" in place else os.path.realpath(place)
+    return place if is_uri(place) else os.path.realpath(place)
 
 
 def _lookup(name: str, settings: Settings) -> LookupSource:
     lookup = settings.lookups[name]
-    uri = lookup.uri if "://" in lookup.uri else None
+    uri = lookup.uri if is_uri(lookup.uri) else None
     if uri and not lookup.in_database:
         _check_source(uri, settings, "lookups", name)
     try:
@@ -208,15 +264,14 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`. Raises SourceError."""
-    digits = composed.settings.amounts.digits
-    return setup_with(composed, [read_lookup(source, digits, retry) for source in composed.lookups])
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
 
-
-def setup_with(composed: Composed, lookups: Sequence[LookupData]) -> Setup:
-    """The same, with lookups that were read before."""
-    settings, text = composed.settings, meaning(composed, lookups)
+    Raises SourceError.
+    """
+    settings = composed.settings
+    lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
+    text = meaning(composed, lookups)
     return Setup(
         composed.program,
         hashlib.sha256(text.encode()).hexdigest(),

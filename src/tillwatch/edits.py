@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import Clock
-from tillwatch.compose import Composed, compose, setup_with
+from tillwatch.compose import Composed, compose, setup
 from tillwatch.config import Settings
 from tillwatch.detect.setup import Setup
 from tillwatch.errors import ConfigError
@@ -34,6 +34,10 @@ class History:
         """What is in force."""
         return self.setups[-1]
 
+    def at(self, chunk: int) -> Setup:
+        """What was in force at a chunk."""
+        return self.setups[max(n for n, first in enumerate(self.chunks) if first <= chunk)]
+
     @property
     def program(self) -> Program:
         """All of it as one program."""
@@ -52,12 +56,12 @@ def history_of(state: State, settings: Settings, configured: Setup) -> History:
     state.base_allowed(configured.meaning)
     found: list[Setup] = []
     for record in records:
-        setup = configured
+        made = configured
         if record.hash != configured.fingerprint:
-            setup = setup_with(compose(settings, from_text(record.rules)), configured.lookups)
+            made = setup(compose(settings, rules=from_text(record.rules)), known=configured.lookups)
         if found:
-            setup = replace(setup, program=following(found[-1].program, setup.program, record.first))
-        found.append(replace(setup, optional=found[0].optional if found else setup.optional))
+            made = replace(made, program=following(found[-1].program, made.program, record.first))
+        found.append(replace(made, optional=found[0].optional if found else made.optional))
     return History(tuple(found), tuple(r.first for r in records))
 
 
@@ -124,11 +128,11 @@ class Edits:
             return
         if _apart_from_patterns(settings) != _apart_from_patterns(self._composed.settings):
             self._report("the configuration has changed in more than its patterns: that is taken by the next start")
-            composed = compose(self._composed.settings, composed.rules)
-        self._consider(composed, setup_with(composed, self._configured.lookups))
+            composed = compose(self._composed.settings, rules=composed.rules)
+        self._consider(composed, setup(composed, known=self._configured.lookups))
 
-    def _consider(self, composed: Composed, setup: Setup) -> None:
-        if setup.fingerprint == self._in_force.fingerprint:
+    def _consider(self, composed: Composed, wanted: Setup) -> None:
+        if wanted.fingerprint == self._in_force.fingerprint:
             self._wanted, self.refused = None, ""
         elif missing := sorted(self._in_force.optional & composed.program.columns):
             self.refuse(
@@ -136,7 +140,7 @@ class Edits:
                 "under columns and begin a new state."
             )
         else:
-            self.refused, self._wanted = "", replace(setup, optional=self._in_force.optional)
+            self.refused, self._wanted = "", replace(wanted, optional=self._in_force.optional)
 
     def _files(self) -> Files:
         """The files with their times and sizes."""

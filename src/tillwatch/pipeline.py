@@ -82,7 +82,7 @@ class Pipeline:
         self.broken = ""
         self._source = source  # the file and the overrides that the settings are from
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
-        self.composed: Composed = compose(settings, rules)
+        self.composed: Composed = compose(settings, rules=rules)
         self._setup: Setup | None = None
 
     @classmethod

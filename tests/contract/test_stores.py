@@ -319,7 +319,9 @@ def test_a_uri_opens_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("scheme", ["gdrive", "ftp", "https", "file"])
 def test_a_place_without_a_store_is_refused(scheme: str) -> None:
     """A place that is no store is a configuration error that repeats no secret of the URI."""
-    with pytest.raises(ConfigError, match=r"Use a path, file:///path, s3://, az://, abfss:// or gs://\.") as caught:
+    with pytest.raises(
+        ConfigError, match=r"Use a path, file:///path, s3://, az://, abfss://, gs:// or dbfs:/Volumes/\."
+    ) as caught:
         open_store(f"{scheme}://key:secret@place/prefix")
     assert "secret" not in str(caught.value)
     assert scheme.lower() in str(caught.value)

@@ -57,3 +57,11 @@ def test_the_decision_on_lazy_tables_is_measured_both_ways(tmp_path: Path) -> No
     measured = rows(printed(tmp_path, "benchmarks.decision_lazy_tables"))[5:]
     assert len(measured) == 6
     assert all(FIGURE.fullmatch(row[-1]) for row in measured)
+
+
+@pytest.mark.slow
+def test_back_tests_are_timed_alone_and_with_sweeps(tmp_path: Path) -> None:
+    """A run to compare with, the patterns in force, and a sweep of each of the three."""
+    measured = rows(printed(tmp_path, "benchmarks.backtest"))[5:]
+    assert len(measured) == 5
+    assert [row for row in measured if not all(map(FIGURE.search, row[1:]))] == []

@@ -30,8 +30,24 @@ from tillwatch.pipeline import Landed, Notice, Pipeline
 
 ROOT = click.Context(app, info_name="tillwatch")
 COMMANDS = app.list_commands(ROOT)
-CONFIGURED = ("run", "ingest", "detect", "check", "status", "detections", "quality", "audit", "compact")
-ARGUMENTS = {"out", "shell", "action", "places"}
+CONFIGURED = (
+    "run",
+    "ingest",
+    "detect",
+    "check",
+    "test",
+    "status",
+    "detections",
+    "quality",
+    "audit",
+    "explain",
+    "why-not",
+    "backtest",
+    "compact",
+)
+ARGUMENTS = {"names", "kind", "out", "shell", "action", "places", "seq", "pattern", "drafts"}
+NEEDED = {"explain": ("1",), "why-not": ("PatId2", "--customer", "C", "--merchant", "M")}
+"""Arguments without which a call is wrong."""
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -55,12 +71,14 @@ def call(*arguments: str) -> Result:
 def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
     """First what one does first: make data and check, then work, then look."""
     text = call("--help").stdout
-    listed = [line.split()[0] for line in text.splitlines() if re.match(r"  \w+ {2,}", line)]
+    listed = [line.split()[0] for line in text.splitlines() if re.match(r"  \w[\w-]+ {2,}", line)]
     assert listed == COMMANDS
     assert COMMANDS == [
         "demo",
         "generate",
         "check",
+        "test",
+        "schema",
         "run",
         "ingest",
         "detect",
@@ -68,6 +86,9 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "detections",
         "quality",
         "audit",
+        "explain",
+        "why-not",
+        "backtest",
         "state",
         "compact",
         "completion",
@@ -139,7 +160,7 @@ def test_reference_has_every_command_and_option() -> None:
     """The page is the same each time, and has every option of every command, and every example."""
     page = reference_markdown()
     assert page == reference_markdown()
-    sections = dict(zip(COMMANDS, re.split(r"^## tillwatch \w+$", page, flags=re.MULTILINE)[1:], strict=True))
+    sections = dict(zip(COMMANDS, re.split(r"^## tillwatch [\w-]+$", page, flags=re.MULTILINE)[1:], strict=True))
     for name, section in sections.items():
         assert inspect.cleandoc(command(name).help or "-") in section
         assert all(f"`{option}" in section or f", {option}" in section for option in options(name) - ARGUMENTS)
@@ -187,19 +208,19 @@ def test_every_command_on_a_pipeline_tells_mistakes_of_the_configuration(name: s
     """A mistake in the file and one in --set are told by place, with exit code 2, before anything is written."""
     config = tmp_path / "tillwatch.yaml"
     config.write_text("source: {uri: ./x.csv, rows: ten}\n")
-    result = call(name, "-c", str(config), "--set", "detections.rows=0")
+    result = call(name, *NEEDED.get(name, ()), "-c", str(config), "--set", "detections.rows=0")
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{config}:1:30: source.rows: found 'ten'" in result.stderr
     assert "--set detections.rows=0: detections.rows: found 0" in result.stderr
     assert list(tmp_path.iterdir()) == [config]
 
 
-@pytest.mark.parametrize("name", ["status", "detections", "audit"])
+@pytest.mark.parametrize("name", ["status", "detections", "audit", "explain", "why-not"])
 def test_looking_at_a_pipeline_that_never_ran_says_so(name: str, tmp_path: Path) -> None:
     """There is nothing to look at: exit code 1, and nothing is made by looking."""
     config = tmp_path / "tillwatch.yaml"
     config.write_text("source: ./x.csv\npatterns: [PatId2]\n")
-    result = call(name, "-c", str(config))
+    result = call(name, *NEEDED.get(name, ()), "-c", str(config))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "nothing has been run with this configuration" in result.stderr
     assert list(tmp_path.iterdir()) == [config]

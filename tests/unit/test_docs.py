@@ -29,6 +29,7 @@ from tillwatch.engine.decode import Decoder
 from tillwatch.generate import generate
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.program import Compiler, LookupSpec
+from tillwatch.trials.run import run
 
 ROOT = Path(__file__).parents[2]
 PAGES = {str(p.relative_to(ROOT)): p for p in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])}
@@ -233,13 +234,16 @@ def test_amounts_are_read_as_the_contract_says() -> None:
 
 @each("yaml")
 def test_yaml(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pattern compiles; everything else is a configuration, or a part of one, that is understood."""
+    """A pattern compiles and does what its examples say; all else is a configuration, or a part of one, understood."""
     root = parse_yaml(block.text, str(block))
     assert isinstance(root, MapNode)
     if "id" in root.items:
         importance = LookupSpec("importance", ("customer", "merchant"), "float")
-        compiler = Compiler(built_in_features(), {"importance": importance}, 4)
-        assert compiler.program([read_pattern(block.text, str(block))]).plans
+        pattern = read_pattern(block.text, str(block))
+        assert Compiler(built_in_features(), {"importance": importance}, 4).program([pattern]).plans
+        (tmp_path / "tillwatch.yaml").write_text(SMALL_RUN, "utf-8")
+        settings = load(tmp_path / "tillwatch.yaml")
+        assert [e.name for e in pattern.examples if not run(settings, pattern, e).ok] == []
         return
     monkeypatch.chdir(tmp_path)
     Path("my-patterns").mkdir()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,8 @@ def test_an_edited_threshold_is_in_force_from_the_next_chunk_on(site: Site) -> N
     assert site.evidence(2) == {"chunk": 5, "features": {"transactions": 2}, "in_force_from": 5}
     assert site.run("C")[2:] == [(6, "Often", "C")]
     assert "in_force_from" not in site.evidence(3)
+    for seq, threshold in ((1, "3"), (2, "2"), (3, "2")):
+        assert f"transactions >= {threshold}" in site.call("explain", str(seq))
 
 
 def test_an_edit_is_not_in_force_before_there_is_a_chunk(site: Site) -> None:
@@ -198,6 +202,22 @@ def test_a_pattern_that_asks_more_of_rows_is_refused(site: Site) -> None:
     site.write("kinds", None)
     assert site.run("C") == [(3, "Often", "A"), (4, "Often", "B"), (4, "Often", "C")]
     assert "refused" not in site.call("status")
+
+
+def test_a_pattern_that_needs_removed_chunks_is_refused(site: Site) -> None:
+    """Values that are kept are enough for a new threshold, and not for a new grain."""
+    site.configure("patterns: [./patterns/]\nlanding: {keep: 1d}")
+    site.run("A", "A", "B")
+    with closing(sqlite3.connect(site.folder / "tillwatch-data/state.db")) as db, db:
+        db.execute("UPDATE chunks SET processed_at = '2026-01-02T03:04:05.678+05:30'")
+    assert "removed 2 chunks" in site.call("compact", "--leave", "1", "--merge", "2")
+    site.write("spends", SPENDS.replace("50", "20"))
+    assert site.run("A") == [(3, "Often", "A")]
+    assert "chunks 0 to 1 were removed" in site.call("status")
+    site.write("spends", None)
+    site.write("often", OFTEN.replace("3", "1"))
+    assert site.run("B")[1:] == [(4, "Often", "B")]
+    assert [r.first for r in site.rule_sets()] == [0, 4]
 
 
 class Watcher:

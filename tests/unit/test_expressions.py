@@ -105,7 +105,7 @@ def test_sql_is_understood_as_sql_does(text: str, shown: str | None) -> None:
         ("a.b.c > 1", "'a.b.c' is not a name; write feature or key.feature", 0),
         ("a.* > 1", "'a.*' is not a name; write feature or key.feature", 0),
         ("coalesce(a) > 1", "COALESCE needs two values or more", 0),
-        ("a > :u", "threshold ':u' is not declared under thresholds (:t)", None),
+        ("a > :u", "threshold ':u' is not declared under thresholds (:t)", 4),
         ("drop table a", "'DROP TABLE a' is not part of the language", 11),
         ("a > 1 and percent_rank(b) > 0.5", "percent_rank(x) needs OVER and the key to rank among, such as ", 10),
         ("percentile_cont(0.5, a) > 1", "percentile_cont(p, x) needs OVER and the key to rank among", 0),

@@ -21,6 +21,7 @@ class Remote(MemoryStore):
     """A store elsewhere, which counts what it is asked."""
 
     remote = True
+    resumes = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -119,7 +119,7 @@ PAIRS = "ranks a value per customer, merchant;"
         ("shop.transactions > 5", 7, f"'shop.transactions': 'shop' {NO_KEY}"),
         ("category.transactions > 5", 7, f"'category.transactions': 'category' {NO_KEY}"),
         ("customer.importance > 5", 7, "the lookup is written 'importance', without 'customer.'"),
-        ("transactions > :least", 0, "threshold ':least' is not declared under thresholds (none are declared)"),
+        ("transactions > :least", 22, "threshold ':least' is not declared under thresholds (none are declared)"),
         ("transactions", 0, "'when' must be a condition, found the value 'transactions'"),
         ("5", 0, "'when' must be a condition, found the value '5'"),
         ("transactions > 1 and 5", 0, f"'5' {A_CONDITION}"),
@@ -175,16 +175,22 @@ def test_all_wrong_conditions_are_told_at_once() -> None:
 
 
 TEXT_COLUMNS = "cannot be compared with text; columns for that are customer, merchant, category, gender"
+NEAR_CATEGORY = TEXT_COLUMNS.replace("; ", "; did you mean 'category'? ")
+SUM_OF = "sum(…) takes one of the columns amount; found"
 
 
 @pytest.mark.parametrize(
     ("features", "place", "message"),
     [
-        ("features: {f: sum(amout)}", "4:19", "sum(…) takes one of the columns amount; found 'amout'"),
+        (
+            "features: {f: sum(amout)}",
+            "4:19",
+            "sum(…) takes one of the columns amount; found 'amout'; did you mean 'amount'?",
+        ),
         (
             "features:\n  f: |\n    count(*)\n    filter (where categry = 'a')",
             "7:19",
-            f"'categry' {TEXT_COLUMNS}",
+            f"'categry' {NEAR_CATEGORY}",
         ),
         (
             "features:\n  g: count(*)\n  f: \"count(*) filter (where amount = 'a')\"",

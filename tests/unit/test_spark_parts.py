@@ -10,13 +10,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tillwatch.config import Spark
 from tillwatch.engine.fold import Fold
-from tillwatch.errors import RunError, StoreError
+from tillwatch.errors import ConfigError, RunError, StoreError
 from tillwatch.patterns.program import LookupSpec
 from tillwatch.spark.arrays import pack, unpack
 from tillwatch.spark.gather import gather
 from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
-from tillwatch.spark.session import java_home, java_version
+from tillwatch.spark.session import java_home, java_version, session
 from tillwatch.spark.shards import groups_of, lookup_parts
 from tillwatch.testing.folding import COLUMNS, Row, fold_of, lookup_data, pattern_text
 from tillwatch.testing.sharded import Sharded
@@ -143,3 +144,13 @@ def test_a_java_that_is_there_is_used(tmp_path: Path) -> None:
         java.chmod(0o755)
         found = java_home(tmp_path, {"JAVA_HOME": str(tmp_path / version)})
         assert (found == tmp_path / version) == used
+
+
+def test_a_spark_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is reached by Spark Connect only, and one that is too old, are refused with what is needed."""
+    monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")
+    with pytest.raises(ConfigError, match="dedicated access mode"), session(Spark()):
+        pass
+    monkeypatch.setattr("tillwatch.spark.session.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"needs Spark 4 or newer"), session(Spark()):
+        pass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +10,13 @@ import click
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, looked_at
 from tillwatch.cli.outcome import FAILED, tell
+from tillwatch.cli.reading import Reading
 
 if TYPE_CHECKING:
     from tillwatch.audit import Check
 
 SHOWN = 20
 """Problems shown of one check."""
-
-REDRAW_SECONDS = 0.1
 
 
 @click.command(
@@ -38,7 +35,7 @@ def audit(config: Path, overrides: tuple[str, ...]) -> None:
     """
     from tillwatch.audit import audit as audited
 
-    reading, problems = _Reading(), 0
+    reading, problems = Reading(), 0
 
     def notice(text: str) -> None:
         reading.clear()
@@ -62,22 +59,3 @@ def _show(found: Check) -> None:
         click.echo(f"     {problem}")
     if len(found.problems) > SHOWN:
         click.echo(f"     … and {len(found.problems) - SHOWN:,} more")
-
-
-class _Reading:
-    """How far the log is read, on a terminal."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._next = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._is_terminal and now >= self._next:
-            self._next = now + REDRAW_SECONDS
-            click.echo(f"\r     reading chunk {done:,} of {total:,} …", err=True, nl=False)
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        if self._is_terminal:
-            click.echo("\r\x1b[K", err=True, nl=False)

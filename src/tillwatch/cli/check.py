@@ -22,13 +22,16 @@ from tillwatch.cli.outcome import WRONG_CALL, tell
 def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Check the configuration and say what will be done.
 
-    Reads the configuration, the patterns and the head of the files; runs and writes nothing.
+    Reads the configuration, the patterns and the head of the files; runs and writes nothing. A condition that can
+    never hold is a mistake, a clause without effect a warning.
     """
     from tillwatch.check import check as checked
 
     report = checked(opened(config, overrides))
     for line in report.lines:
         click.echo(line)
+    for warning in report.warnings:
+        tell(f"warning: {warning}")
     if report.problems:
         for problem in report.problems:
             tell(problem)

@@ -19,10 +19,15 @@ _ASKING = (signal.SIGINT, signal.SIGTERM)
 def stop_on_signal(announce: Callable[[str], None]) -> Iterator[threading.Event]:
     """The event that the first signal sets. `announce` is called from a thread of its own.
 
+    Only the main thread gets signals; from another one, as in some notebooks, the event is set by nobody.
+
     Signals come in through a socket: a handler in the main thread could wait for a lock that the main thread
     holds, and would not run at all while the main thread is inside a long call of a native library.
     """
     stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     listener = threading.Thread(target=_listen, args=(reader, stop, announce), name="tillwatch-signals", daemon=True)

@@ -3,6 +3,7 @@
 Nothing else in tillwatch reads any of the three. `tillwatch.config.yaml` reads other YAML files with places.
 """
 
+from tillwatch.config.kinds import is_uri
 from tillwatch.config.loader import load
 from tillwatch.config.secrets import masked
 from tillwatch.config.settings import (
@@ -29,6 +30,7 @@ __all__ = [
     "Settings",
     "Source",
     "Spark",
+    "is_uri",
     "load",
     "masked",
 ]

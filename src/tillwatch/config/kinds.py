@@ -7,8 +7,8 @@ generated reference.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -32,6 +32,7 @@ _SCHEMA = re.compile(r"[?&]schema=([^&]*)")
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _TABLE = re.compile(r"[^\W\d][\w$]{0,62}(\.[^\W\d][\w$]{0,62})?")
 _ONE_SLASH = re.compile(r"(abfss|az|file|gdrive|gs|postgres|postgresql|s3|sqlite):(?!//)", re.IGNORECASE)
+TEXT: Mapping[str, Any] = {"type": "string", "pattern": r"\S"}
 _NOT_DELIMITERS = "\"'\r\n\0"
 
 
@@ -46,6 +47,8 @@ class Kind:
     words: str
     read: Callable[[Any], Any]
     is_text: bool = False
+    schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What JSON Schema can say of it, never less than `read` takes; those of single kinds are in `config.schema`."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self._validated)
@@ -68,7 +71,9 @@ def whole(low: int, high: int | None = None) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"a whole number from {low}" + (" up" if high is None else f" to {high}"), read)
+    words = f"a whole number from {low}" + (" up" if high is None else f" to {high}")
+    limits = {"minimum": low} if high is None else {"minimum": low, "maximum": high}
+    return Kind(words, read, schema={"type": "integer", **limits})
 
 
 def one_of(*words: str) -> Kind:
@@ -79,17 +84,17 @@ def one_of(*words: str) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"one of {', '.join(words)}", read)
+    return Kind(f"one of {', '.join(words)}", read, schema={"enum": [*words]})
 
 
 def text(words: str) -> Kind:
     """A text that is not blank and holds no NUL."""
-    return Kind(words, _text, is_text=True)
+    return Kind(words, _text, is_text=True, schema=TEXT)
 
 
 def optional_text(words: str) -> Kind:
     """As `text`, or null."""
-    return Kind(f"{words}, or null for none", _optional_text, is_text=True)
+    return Kind(f"{words}, or null for none", _optional_text, is_text=True, schema={"anyOf": [TEXT, {"type": "null"}]})
 
 
 def _text(value: object) -> str:
@@ -102,6 +107,15 @@ def _text(value: object) -> str:
 
 def _optional_text(value: object) -> str | None:
     return None if value is None else _text(value)
+
+
+def is_uri(place: str) -> bool:
+    """Whether a place is named by a URI, and not by a path.
+
+    >>> [is_uri(place) for place in ("s3://bucket", "dbfs:/Volumes/main/bank/live", "./data")]
+    [True, True, False]
+    """
+    return "://" in place or place.lower().startswith("dbfs:/")
 
 
 def _place(value: object) -> str:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tillwatch.config.environment import expanded, expanded_text, is_replaced, secrets_in
-from tillwatch.config.kinds import OUTPUTS
-from tillwatch.config.secrets import is_secret_key
+from tillwatch.config.kinds import OUTPUTS, is_uri
+from tillwatch.config.secrets import is_secret_key, is_secret_setting
 from tillwatch.config.settings import Lookup, Output, Section, Settings
 from tillwatch.config.shape import SHORT, overridden, written_out
 from tillwatch.config.yaml import (
@@ -143,7 +143,7 @@ def _mismatch(details: ErrorDetails, path: tuple[str, ...], node: Node) -> str:
     if kind == "rule":
         return details["msg"]
     # Who misreads `secret_env` writes the secret itself there.
-    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env"
+    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env" or (path[0] == "spark" and is_secret_setting(path[-1]))
     found = f"found {'***' if hidden else node.shown()}"
     if isinstance(node, ScalarNode) and is_replaced(node.raw):
         found += " from the environment"
@@ -220,7 +220,7 @@ def _output(name: str, output: Output, at: Callable[..., str]) -> Output:
 
 def _below(uri: str, place: Place | None, folder: Path) -> str:
     """A local path below the folder it was said in: an override's is the current one. URIs stay."""
-    if "://" in uri:
+    if is_uri(uri):
         return uri
     is_override = place is not None and not place.line
     return str((Path.cwd() if is_override else folder) / uri)

@@ -60,7 +60,7 @@ def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> Iterator[TableRows]:
     """The rows of these slots, some at a time: as Python's numbers and texts all of them could fill the memory."""
     for grain, slots in dirty.items():
         for start in range(0, len(slots), ROWS):
-            yield _rows(fold, grain, slots[start : start + ROWS])
+            yield rows_of(fold, grain, slots[start : start + ROWS])
 
 
 def whole(fold: Fold) -> Iterator[TableRows]:
@@ -71,10 +71,11 @@ def whole(fold: Fold) -> Iterator[TableRows]:
 def whole_table(fold: Fold, name: str) -> TableRows:
     """All rows of the table of that name."""
     grain, table = next((g, t) for g, t in fold.tables.items() if t.spec.name == name)
-    return _rows(fold, grain, np.arange(table.size))
+    return rows_of(fold, grain, np.arange(table.size))
 
 
-def _rows(fold: Fold, grain: Grain, slots: Ints) -> TableRows:
+def rows_of(fold: Fold, grain: Grain, slots: Ints) -> TableRows:
+    """The rows of these slots, whose ids they are."""
     table = fold.tables[grain]
     columns: dict[str, Sequence[object]] = {"id": slots.tolist()}
     for key in grain:

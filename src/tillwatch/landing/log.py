@@ -132,10 +132,11 @@ class Landing:
     def waiting(self, start: int, limit: int) -> range:
         """The numbers from `start` on that are landed without a gap, at most `limit` of them.
 
-        Costs a look per chunk on this machine; elsewhere a look while there is none, else a listing of what is new.
+        Costs a look per chunk on this machine, and where a listing is always of all; elsewhere a look while there is
+        none, else a listing of what is new.
         """
-        end = start
-        if self._store.remote and limit > 0 and self.has(start):
+        end, by_listing = start, self._store.remote and self._store.resumes
+        if by_listing and limit > 0 and self.has(start):
             if merged := self._merged.known(start):
                 return range(start, min(merged.last + 1, start + limit))
             for number in islice(self._listed(start, start - 1), limit):
@@ -143,7 +144,7 @@ class Landing:
                     break
                 end += 1
             end = max(end, start + 1)  # it is there, also when it is merged by now and not listed
-        while not self._store.remote and end - start < limit and self.has(end):
+        while not by_listing and end - start < limit and self.has(end):
             end += 1
         return range(start, end)
 

@@ -13,16 +13,18 @@ from typing import TypeVar
 from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
 from tillwatch.errors import ConfigError, PatternError
-from tillwatch.patterns.expression import ExpressionError, parse
+from tillwatch.patterns.examples import Example, Reader
+from tillwatch.patterns.expression import Expr, ExpressionError, Truth, parse
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
+from tillwatch.patterns.fields import FIELDS, REQUIRED
+from tillwatch.patterns.mistakes import near
 from tillwatch.patterns.pattern import Emit, Pattern, Spot
 
 T = TypeVar("T", bound=str)
 
-_FIELDS = ("id", "action", "title", "why", "per", "thresholds", "features", "when", "emit", "cleared", "mode")
-_REQUIRED = ("id", "action", "per", "when")
 _EMITS: tuple[Emit, ...] = ("once", "on_enter", "every_chunk")
 _MODES = ("publish", "shadow")
+_TEXTS = ("id", "action", "title", "why", "runbook", "when")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
 
 
@@ -74,15 +76,10 @@ def sources(choices: Sequence[PatternChoice]) -> list[Source]:
 
 def patterns_in(written: Sequence[Source], shadow: Sequence[str] = (), where: str = "shadow") -> list[Pattern]:
     """The patterns of these files, as `load_patterns` gives them. Raises PatternError."""
-    patterns: list[Pattern] = []
-    problems: list[str] = []
-    for name, text, choice in written:
-        try:
-            patterns.append(read_pattern(text, name, choice))
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
+    found = [_read_one(*source) for source in written]
+    if problems := [str(problem) for problem in found if isinstance(problem, ConfigError)]:
         raise PatternError("\n".join(problems))
+    patterns = [pattern for pattern in found if isinstance(pattern, Pattern)]
     seen: dict[str, Pattern] = {}
     for pattern in patterns:
         if pattern.id in seen:
@@ -93,6 +90,24 @@ def patterns_in(written: Sequence[Source], shadow: Sequence[str] = (), where: st
         hint = suggestion(unknown[0], sorted(seen))
         raise PatternError(f"{where}: '{unknown[0]}' is not one of the patterns; {hint}")
     return [replace(p, shadow=p.shadow or p.id in shadow) for p in patterns]
+
+
+def read_patterns(choices: Sequence[PatternChoice]) -> list[Pattern | ConfigError]:
+    """The chosen patterns in order, or what is wrong with the file or the choice."""
+    found: list[Pattern | ConfigError] = []
+    for choice in choices:
+        try:
+            found += [_read_one(name, text, choice) for name, text in _sources(choice)]
+        except PatternError as error:
+            found.append(error)
+    return found
+
+
+def _read_one(name: str, text: str, choice: PatternChoice) -> Pattern | ConfigError:
+    try:
+        return read_pattern(text, name, choice)
+    except ConfigError as error:
+        return error
 
 
 def _sources(choice: PatternChoice) -> list[tuple[str, str]]:
@@ -135,33 +150,55 @@ def _read(file: Path, place: str) -> str:
 
 
 def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> Pattern:
-    """The pattern of one file's text; the choice's thresholds replace those of the file. Raises PatternError."""
+    """The pattern of one file's text; the choice's thresholds replace those of the file.
+
+    Raises PatternError with every mistake, a line each, in the order of the file.
+    """
     root = parse_yaml(text, name)
     if not isinstance(root, MapNode):
-        raise PatternError(f"{name}: a pattern is a mapping with {', '.join(_REQUIRED)}; found {root.shown()}")
-    _check_fields(root, name)
-    texts = {k: _text(root, k) for k in ("id", "action", "title", "why", "when") if k in root.items}
-    numbers = _thresholds(root, choice)
-    features = read_features(root.items["features"], name, text) if "features" in root.items else {}
-    spot = _spot(root.items["when"], name, text)
-    try:
-        tree = parse(texts["when"], numbers)
-    except ExpressionError as error:
-        raise PatternError(f"{spot.of(texts['when'], error.start)}: {texts['id']}: {error}") from None
+        raise PatternError(f"{name}: a pattern is a mapping with {', '.join(REQUIRED)}; found {root.shown()}")
+    told = _Told(name)
+    per: tuple[str, ...] = ()
+    features: dict[str, Feature] = {}
+    examples: tuple[Example, ...] = ()
+    tree: Expr = Truth(True)
+    emit, cleared, mode = _EMITS[0], False, _MODES[0]
+    with told:
+        _check_fields(root)
+    texts = _texts(root, told)
+    numbers = _thresholds(root, choice, told)
+    with told:
+        features = read_features(root.items["features"], name, text) if "features" in root.items else {}
+    with told:
+        tree = _tree(texts, numbers, _spot(root.items["when"], name, text)) if "when" in texts else tree
+    with told:
+        per = _per(root) if "per" in root.items else ()
+    with told:
+        reader = Reader(per or TEXT_COLUMNS, numbers, lambda node: _spot(node, name, text))
+        examples = reader.read(root.items["examples"]) if "examples" in root.items else ()
+    with told:
+        emit = _choice_of(root, "emit", _EMITS)
+    with told:
+        cleared = _flag(root, "cleared")
+    with told:
+        mode = _choice_of(root, "mode", _MODES)
+    told.raise_any()
     return Pattern(
         texts["id"],
         texts["action"],
         texts.get("title", ""),
         " ".join(texts.get("why", "").split()),
-        _per(root),
+        per,
         texts["when"],
         numbers,
         tree,
         features,
-        spot,
-        _choice_of(root, "emit", _EMITS),
-        _flag(root, "cleared"),
-        _choice_of(root, "mode", _MODES) == "shadow",
+        _spot(root.items["when"], name, text),
+        " ".join(texts.get("runbook", "").split()),
+        examples,
+        emit,
+        cleared,
+        mode == "shadow",
     )
 
 
@@ -184,22 +221,68 @@ def _flag(root: MapNode, key: str) -> bool:
     return value
 
 
-def _check_fields(root: MapNode, name: str) -> None:
+class _Told:
+    """Mistakes of one file, kept so that the rest of it is looked at too: `with told:` keeps a PatternError."""
+
+    def __init__(self, name: str) -> None:
+        self._place = re.compile(re.escape(name) + r":([0-9]+)(?::([0-9]+))?")
+        self._lines: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """Keeps a mistake, or several, a line each."""
+        self._lines += problem.splitlines()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> bool:
+        if isinstance(error, PatternError):
+            self.add(str(error))
+        return isinstance(error, PatternError)
+
+    def raise_any(self) -> None:
+        """Raises PatternError with all of them in the order of the file, if there are any."""
+        if self._lines:
+            raise PatternError("\n".join(sorted(dict.fromkeys(self._lines), key=self._order)))
+
+    def _order(self, line: str) -> tuple[int, int]:
+        place = self._place.match(line)
+        return (int(place[1]), int(place[2] or 0)) if place else (0, 0)
+
+
+def _tree(texts: Mapping[str, str], numbers: Mapping[str, Decimal], spot: Spot) -> Expr:
+    try:
+        return parse(texts["when"], numbers)
+    except ExpressionError as error:
+        raise PatternError(f"{spot.of(texts['when'], error.start)}: {texts.get('id', '')}: {error}") from None
+
+
+def _check_fields(root: MapNode) -> None:
     problems = [
-        Problem(place, f"unknown field '{key}'; {suggestion(key, _FIELDS)}")
+        Problem(place, f"unknown field '{key}'; {suggestion(key, FIELDS)}")
         for key, place in root.keys.items()
-        if key not in _FIELDS
+        if key not in FIELDS
     ]
-    missing = [k for k in _REQUIRED if k not in root.items]
+    missing = [k for k in REQUIRED if k not in root.items]
     if missing:
         problems.append(Problem(root.place, f"the pattern lacks {', '.join(missing)}"))
     if problems:
         raise error_of(problems, PatternError)
 
 
+def _texts(root: MapNode, told: _Told) -> dict[str, str]:
+    """The fields that are texts; those that are not are told and left out."""
+    texts: dict[str, str] = {}
+    for key in _TEXTS:
+        if key in root.items:
+            with told:
+                texts[key] = _text(root, key)
+    return texts
+
+
 def _text(root: MapNode, key: str) -> str:
     node = root.items[key]
-    value = node.raw.strip() if isinstance(node, ScalarNode) else ""
+    value = node.raw.strip() if isinstance(node, ScalarNode) and node.value is not None else ""
     if not value:
         raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected text")
     return node.raw if key == "when" and isinstance(node, ScalarNode) else value
@@ -211,29 +294,41 @@ def _per(root: MapNode) -> tuple[str, ...]:
     keys = plain if isinstance(plain, list) else [plain]
     wrong = [k for k in keys if k not in TEXT_COLUMNS]
     if wrong or not keys or len(set(map(str, keys))) != len(keys):
+        hint = "".join(near(k, TEXT_COLUMNS) for k in wrong if isinstance(k, str))
         raise PatternError(
-            f"{node.place}: per: found {node.shown()} {plain!r}, expected one or more different keys of "
+            f"{node.place}: per: found {node.shown()} {plain!r}, {hint}expected one or more different keys of "
             f"{', '.join(TEXT_COLUMNS)}"
         )
     return tuple(str(k) for k in keys)
 
 
-def _thresholds(root: MapNode, choice: PatternChoice | None) -> dict[str, Decimal]:
+def _thresholds(root: MapNode, choice: PatternChoice | None, told: _Told) -> dict[str, Decimal]:
+    """The thresholds; one whose number is wrong is told, and is 1 for the rest of the file."""
     declared = root.items.get("thresholds", MapNode(root.place))
     if not isinstance(declared, MapNode):
-        raise PatternError(f"{declared.place}: thresholds: found {declared.shown()}, expected names with numbers")
+        told.add(f"{declared.place}: thresholds: found {declared.shown()}, expected names with numbers")
+        declared = MapNode(root.place)
     numbers: dict[str, Decimal] = {}
     for key, node in declared.items.items():
         value = node.plain()
+        numbers[key] = Decimal(1)
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise PatternError(f"{node.place}: thresholds.{key}: found {node.shown()}, expected a number")
-        numbers[key] = Decimal(value)
-    for key, number in choice.thresholds.items() if choice else ():
-        if key not in numbers:
-            place = choice.places.get(key, choice.where) if choice else ""
-            raise PatternError(f"{place}: {_text(root, 'id')} has no threshold '{key}'; {suggestion(key, numbers)}")
-        numbers[key] = Decimal(number)
+            told.add(f"{node.place}: thresholds.{key}: found {node.shown()}, expected a number")
+        else:
+            numbers[key] = Decimal(value)
+    if choice is not None:
+        _set_thresholds(numbers, choice, root, told)
     return numbers
+
+
+def _set_thresholds(numbers: dict[str, Decimal], choice: PatternChoice, root: MapNode, told: _Told) -> None:
+    id = root.items["id"].plain() if "id" in root.items else "the pattern"
+    known = tuple(numbers)
+    for key, number in choice.thresholds.items():
+        if key not in known:
+            hint = suggestion(key, known) if known else "it declares none"
+            told.add(f"{choice.places.get(key, choice.where)}: {id} has no threshold '{key}'; {hint}")
+        numbers[key] = Decimal(number)
 
 
 def read_features(node: Node, name: str, text: str = "") -> dict[str, Feature]:

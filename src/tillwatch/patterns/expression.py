@@ -7,6 +7,7 @@ feature's `filter (where …)` (over columns of the row).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,16 +17,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from tillwatch.patterns.mistakes import ExpressionError as ExpressionError
+from tillwatch.patterns.mistakes import UnknownThreshold, meant
+
 CompareOp = Literal["=", "<>", "<", "<=", ">", ">="]
 ArithmeticOp = Literal["+", "-", "*", "/"]
-
-
-class ExpressionError(Exception):
-    """The text is not an expression of the language. `start` is the offset in the text, if known."""
-
-    def __init__(self, message: str, start: int | None = None) -> None:
-        super().__init__(message)
-        self.start = start
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +151,7 @@ _COMPARES: dict[type[exp.Expr], CompareOp] = {
 _ARITHMETICS: dict[type[exp.Expr], ArithmeticOp] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/"}
 MAX_DEPTH = 150
 _TOO_DEEP = f"the expression is nested more than {MAX_DEPTH} levels deep, or joins more parts than that: simplify it"
+_FUNCTIONS = ("abs", "coalesce", "percent_rank", "percentile_cont")
 _ALLOWED = (
     "Allowed: numbers, names, + - * /, = <> < <= > >=, AND OR NOT, BETWEEN, IN, IS NULL, COALESCE, ABS, "
     "percent_rank(x) OVER key, percentile_cont(p, x) OVER key"
@@ -167,7 +164,7 @@ def parse_sql(text: str) -> exp.Expr:
     >>> parse_sql("a > ")
     Traceback (most recent call last):
     ...
-    tillwatch.patterns.expression.ExpressionError: not a SQL expression near 'a >'
+    tillwatch.patterns.mistakes.ExpressionError: not a SQL expression near 'a >'
     """
     try:
         tree = sqlglot.parse(text)
@@ -191,7 +188,11 @@ def parse(text: str, thresholds: Mapping[str, Decimal] | None = None) -> Expr:
     >>> parse("transactions >= :least", {"least": Decimal(80)})
     Compare(op='>=', left=Name(name='transactions', qualifier=None, start=0), right=Number(value=Decimal('80')))
     """
-    return convert(parse_sql(text), dict(thresholds or {}))
+    try:
+        return convert(parse_sql(text), dict(thresholds or {}))
+    except UnknownThreshold as error:
+        found = re.search(rf":{re.escape(error.name)}(?!\w)", text)
+        raise ExpressionError(str(error), found and found.start()) from None
 
 
 def convert(node: exp.Expr, thresholds: dict[str, Decimal], depth: int = 0) -> Expr:
@@ -209,7 +210,7 @@ def convert(node: exp.Expr, thresholds: dict[str, Decimal], depth: int = 0) -> E
         return Arithmetic(_ARITHMETICS[kind], sub(node.this), sub(node.expression))
     rule = _RULES.get(kind)
     if rule is None:
-        raise ExpressionError(f"'{node.sql()}' is not part of the language. {_ALLOWED}", place(node))
+        raise ExpressionError(f"'{node.sql()}' is not part of the language{_instead(node)}. {_ALLOWED}", place(node))
     return rule(node, sub, thresholds)
 
 
@@ -221,6 +222,13 @@ def place(node: exp.Expr) -> int | None:
     """Offset of the first token below `node` that knows its place."""
     starts = [n.meta["start"] for n in node.find_all(exp.Identifier, exp.Func) if "start" in n.meta]
     return min(starts) if starts else None
+
+
+def _instead(node: exp.Expr) -> str:
+    """What may have been meant by a function that is none of ours."""
+    if isinstance(node, exp.AggFunc):
+        return ": declare it under features and write its name here"
+    return meant(node.name, _FUNCTIONS) if isinstance(node, exp.Anonymous) else ""
 
 
 def _literal(node: exp.Expr, _: Sub, __: dict[str, Decimal]) -> Expr:
@@ -246,8 +254,7 @@ def _name(node: exp.Expr, _: Sub, __: dict[str, Decimal]) -> Expr:
 def _threshold(node: exp.Expr, _: Sub, thresholds: dict[str, Decimal]) -> Expr:
     name = node.name
     if name not in thresholds:
-        known = ", ".join(f":{t}" for t in sorted(thresholds)) or "none are declared"
-        raise ExpressionError(f"threshold ':{name}' is not declared under thresholds ({known})")
+        raise UnknownThreshold(name, thresholds)
     return _number(thresholds[name])
 
 

@@ -28,6 +28,7 @@ from tillwatch.patterns.expression import (
     place,
     walk,
 )
+from tillwatch.patterns.mistakes import meant, near
 from tillwatch.patterns.shown import show
 
 TEXT_COLUMNS = ("customer", "merchant", "category", "gender")
@@ -86,9 +87,10 @@ def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
     kind = _FUNCTIONS.get(type(tree))
     if kind is not None and not tree.expressions:
         return kind, _column(inner, NUMBER_COLUMNS, f"{kind}(…)")
+    hint = meant(tree.name, ("count", *_FUNCTIONS.values())) if isinstance(tree, exp.Anonymous) else ""
     raise ExpressionError(
-        f"'{tree.sql()}' is not a feature. Write count(*), count(distinct column), sum, avg, min or max of amount, "
-        "each with an optional filter (where …)",
+        f"'{tree.sql()}' is not a feature{hint}. Write count(*), count(distinct column), sum, avg, min or max of "
+        "amount, each with an optional filter (where …)",
         place(tree),
     )
 
@@ -96,7 +98,10 @@ def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
 def _column(node: exp.Expr, allowed: tuple[str, ...], what: str) -> str:
     if isinstance(node, exp.Column) and not node.args.get("table") and node.name in allowed:
         return node.name
-    raise ExpressionError(f"{what} takes one of the columns {', '.join(allowed)}; found '{node.sql()}'", place(node))
+    found = node.sql()
+    raise ExpressionError(
+        f"{what} takes one of the columns {', '.join(allowed)}; found '{found}'{meant(found, allowed)}", place(node)
+    )
 
 
 def _check_filter(where: Expr) -> None:
@@ -122,7 +127,8 @@ def _check_comparison(op: str, column: Name, value: Text | Number) -> None:
     if column.qualifier or column.name not in allowed:
         kind = "text" if text else "a number"
         raise ExpressionError(
-            f"'{column}' cannot be compared with {kind}; columns for that are {', '.join(allowed)}",
+            f"'{column}' cannot be compared with {kind}; {near(str(column), allowed)}columns for that are "
+            f"{', '.join(allowed)}",
             column.start,
         )
     if text and op not in ("=", "<>"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tillwatch.errors import PatternError
-from tillwatch.patterns.expression import Expr, ExpressionError
+from tillwatch.patterns.expression import Expr, ExpressionError, parse
 from tillwatch.patterns.features import Feature
+
+if TYPE_CHECKING:
+    from tillwatch.patterns.examples import Example
 
 Emit = Literal["once", "on_enter", "every_chunk"]
 """When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
@@ -49,8 +52,9 @@ class Pattern:
     """A pattern as its file says it, thresholds already set.
 
     `per` are the key columns it is judged for; `when` is the text of the condition and `tree` what it means;
-    `spot` is where the text of the condition begins, for errors. `cleared` says that it is published when a detection
-    ceases to hold; in the shadow (`shadow`) nothing is published at all.
+    `spot` is where the text of the condition begins, for errors. `runbook` says what to do with a detection,
+    `examples` what the pattern is to find and what not. `cleared` says that it is published when a detection ceases to
+    hold; in the shadow (`shadow`) nothing is published at all.
     """
 
     id: str
@@ -63,6 +67,8 @@ class Pattern:
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(""))
+    runbook: str = ""
+    examples: tuple[Example, ...] = ()
     emit: Emit = "once"
     cleared: bool = False
     shadow: bool = False
@@ -79,5 +85,14 @@ class Pattern:
         return ", ".join(filter(None, [emit, "cleared" * self.cleared, "mode shadow" * self.shadow]))
 
     def error(self, problem: ExpressionError) -> PatternError:
-        """The problem with the place where it is."""
-        return PatternError(f"{self.spot.of(self.when, problem.start)}: {self.id}: {problem}")
+        """The problem, and those found with it, with the places where they are."""
+        each = (problem, *problem.others)
+        return PatternError("\n".join(f"{self.spot.of(self.when, p.start)}: {self.id}: {p}" for p in each))
+
+    def with_thresholds(self, numbers: Mapping[str, Decimal]) -> Pattern:
+        """The same pattern with some of its thresholds set. Raises PatternError."""
+        thresholds = {**self.thresholds, **numbers}
+        try:
+            return replace(self, thresholds=thresholds, tree=parse(self.when, thresholds))
+        except ExpressionError as error:
+            raise self.error(error) from None

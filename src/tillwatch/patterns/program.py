@@ -5,7 +5,6 @@ The program is data only. The engine runs it; the state store makes its tables f
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,9 +28,11 @@ from tillwatch.patterns.expression import (
     PercentRank,
     Text,
     Truth,
+    conjuncts,
     walk,
 )
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature
+from tillwatch.patterns.mistakes import meant, near, raise_all
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.shown import show
 
@@ -214,8 +215,7 @@ class Compiler:
             if clash := sorted(set(pattern.features) & set(self.lookups)):
                 raise ExpressionError(f"its feature '{clash[0]}' has the name of a lookup: rename one of them")
             uses = self._resolve(pattern, per, features)
-            if _kind(pattern.tree, uses) != "bool":
-                raise ExpressionError(f"'when' must be a condition, found the value '{show(pattern.tree)}'")
+            _check_kinds(pattern.tree, uses)
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)
@@ -223,12 +223,20 @@ class Compiler:
 
     def _resolve(self, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> dict[str, Use]:
         uses: dict[str, Use] = {}
+        problems: list[ExpressionError] = []
         for node in walk(pattern.tree):
-            if isinstance(node, Name):
-                uses[str(node)] = self._use(node, per, features)
+            try:
+                if isinstance(node, Name):
+                    uses[str(node)] = self._use(node, per, features)
+            except ExpressionError as error:
+                problems.append(error)
         for node in walk(pattern.tree):
-            if isinstance(node, PercentRank | PercentileCont):
-                self._check_over(node, per, uses[str(node.x)])
+            try:
+                if isinstance(node, PercentRank | PercentileCont) and str(node.x) in uses:
+                    self._check_over(node, per, uses[str(node.x)])
+            except ExpressionError as error:
+                problems.append(error)
+        raise_all(problems)
         return uses
 
     def _use(self, name: Name, per: Grain, features: Mapping[str, Feature]) -> Use:
@@ -237,7 +245,8 @@ class Compiler:
         grain = per if name.qualifier is None else grain_of((name.qualifier,))
         if name.qualifier is not None and name.qualifier not in per:
             raise ExpressionError(
-                f"'{name}': '{name.qualifier}' is not a key of this pattern (per: {', '.join(per)})",
+                f"'{name}': '{name.qualifier}' is not a key of this pattern{meant(name.qualifier, per)} "
+                f"(per: {', '.join(per)})",
                 name.start,
             )
         feature = features.get(name.name)
@@ -264,16 +273,15 @@ class Compiler:
 
     def _unknown(self, name: Name, features: Mapping[str, Feature]) -> str:
         known = sorted({*features, *self.lookups})
-        close = difflib.get_close_matches(name.name, known, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        return f"'{name}' is not a declared feature or lookup; {hint}declared are {', '.join(known)}"
+        return f"'{name}' is not a declared feature or lookup; {near(name.name, known)}declared are {', '.join(known)}"
 
     def _check_over(self, node: PercentRank | PercentileCont, per: Grain, x: Use) -> None:
         what = "percent_rank" if isinstance(node, PercentRank) else "percentile_cont"
         unknown = [k for k in node.over if k not in per]
         if unknown or len(grain_of(node.over)) >= len(per):
             raise ExpressionError(
-                f"{what} … over {', '.join(node.over) or '()'}: rank among fewer keys than the pattern has "
+                f"{what} … over {', '.join(node.over) or '()'}: {''.join(near(k, per) for k in unknown)}rank among "
+                "fewer keys than the pattern has "
                 f"(per: {', '.join(per)})",
                 node.start,
             )
@@ -354,6 +362,21 @@ def _free_name(name: str, taken: Mapping[str, Accumulator]) -> str:
 def _feature_kind(feature: Feature) -> ValueKind:
     kinds: dict[str, ValueKind] = {"count": "int", "distinct": "int", "avg": "float"}
     return kinds.get(feature.kind, "decimal")
+
+
+def _check_kinds(tree: Expr, uses: Mapping[str, Use]) -> None:
+    """`when` is a condition, and so is every clause of it. Raises ExpressionError."""
+    if not isinstance(tree, And):
+        if _kind(tree, uses) != "bool":
+            raise ExpressionError(f"'when' must be a condition, found the value '{show(tree)}'")
+        return
+    problems: list[ExpressionError] = []
+    for clause in conjuncts(tree):
+        try:
+            _expect(clause, uses, condition=True)
+        except ExpressionError as error:
+            problems.append(error)
+    raise_all(problems)
 
 
 def _kind(tree: Expr, uses: Mapping[str, Use]) -> ValueKind:

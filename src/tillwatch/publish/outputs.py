@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tillwatch.clock import Clock
 from tillwatch.config import Output as Settings
+from tillwatch.config import is_uri
 from tillwatch.config.mounted import secret_of
 from tillwatch.errors import ConfigError
 from tillwatch.publish.delta import DeltaOutput
@@ -36,8 +37,8 @@ def open_output(settings: Settings, store: Callable[[str], Store], clock: Clock)
 
 def _check_table(uri: str) -> None:
     """Raises ConfigError unless it is a path, or the URI of a place that a table can be in."""
-    scheme, slashes, _ = uri.partition("://")
-    if not slashes or scheme.lower() == "file":
+    scheme = uri.partition(":/")[0]
+    if not is_uri(uri) or scheme.lower() == "file":
         return
     if scheme.lower() not in SCHEMES:
         raise ConfigError(f"{scheme}:// is no place for a Delta table. Use a path, s3://, az://, abfss:// or gs://.")

@@ -29,6 +29,8 @@ def open_source(place: Path | str) -> Source:
     tillwatch.errors.ConfigError: ftp:// is no source that tillwatch knows; expected a path, gdrive://ID, s3://…, \
 az://…, abfss://…, gs://…
     """
+    if isinstance(place, str) and place.lower().startswith("dbfs:/"):
+        raise ConfigError("dbfs:/ is no source: write /Volumes/…, the path at which Databricks mounts a volume")
     scheme = _SCHEME.match(place) if isinstance(place, str) else None
     if scheme is None or not isinstance(place, str):
         return LocalSource(Path(place))

@@ -41,9 +41,11 @@ from tillwatch.spark.objects import Objects
 from tillwatch.spark.query import Query
 from tillwatch.spark.shards import Group, groups_of
 from tillwatch.spark.source import ReadPlan
+from tillwatch.spark.staging import save_staged
 from tillwatch.spark.tables import Order, next_saved, saved_tables
 from tillwatch.spark.worker import Job
 from tillwatch.state.base import ChunkResult, Commit, Cursor, RuleChange, RuleSet, State, Stream
+from tillwatch.state.staging import Merge
 from tillwatch.stores.base import Store
 
 BATCH_CHUNKS = 60
@@ -118,7 +120,7 @@ class SparkDetect:
                 wake.hint.clear()
                 last_look = once and wake.upstream_done()  # asked before looking, so that nothing slips between
                 if self._retry(lambda: self._landing.has(self._manifest.chunk)):
-                    self._retry(lambda: self._work(wake, once=once))
+                    self._retry(lambda: self._work(wake))
                 elif last_look:
                     if not self._retry(lambda: is_more(self._landing, self._manifest.chunk)):
                         break
@@ -142,7 +144,7 @@ class SparkDetect:
         setup, chunks = self._setup, [chunk for chunk, _ in self._in_force]
         self._program = joined([s.program for _, s in self._in_force], chunks)
         self._rules = rules_name(self._in_force)
-        self._manifest = self._known(cursor)
+        self._manifest = self._begun(cursor)
         self._groups = groups_of(self._program, self._manifest.buckets)
         self._saves = saves_of(self._groups, setup.program)
         self._cursor, self._tables = cursor.chunk, cursor.tables
@@ -150,7 +152,7 @@ class SparkDetect:
         self._objects.collect(self._manifest)
         self._outbox.start()
         while self._manifest.chunk < self._cursor and not wake.stop.is_set():
-            self._retry(lambda: self._work(wake, once=True))
+            self._retry(lambda: self._work(wake))
 
     def _take_edit(self, cursor: Cursor) -> None:
         """Patterns that were edited since the last run come into force with the first commit of this one."""
@@ -166,9 +168,16 @@ class SparkDetect:
             self._taken = False
         self._retry(lambda: self._state.note({REFUSED: self._edits.refused}))
 
-    def _known(self, cursor: Cursor) -> Manifest:
+    def _begun(self, cursor: Cursor) -> Manifest:
+        """The manifest to go on from, of a new run. It is noted, which only the holder of the lease can."""
+        noted = from_text(self._retry(lambda: self._state.get_meta(NOTE)))
+        last = max(noted.run if noted else 0, self._objects.last_run())
+        manifest = replace(self._known(noted, cursor), run=last + 1)
+        self._retry(lambda: self._state.note({NOTE: to_text(manifest)}))
+        return manifest
+
+    def _known(self, manifest: Manifest | None, cursor: Cursor) -> Manifest:
         """The manifest that the state has, as far as it can be gone on from."""
-        manifest = from_text(self._retry(lambda: self._state.get_meta(NOTE)))
         wanted = self._settings.spark.buckets
         if manifest and manifest.rules != self._rules:
             manifest = None  # of other patterns
@@ -179,10 +188,10 @@ class SparkDetect:
                 return manifest
         return Manifest(wanted or self._spark.sparkContext.defaultParallelism, rules=self._rules)
 
-    def _work(self, wake: Wake, *, once: bool) -> None:
+    def _work(self, wake: Wake) -> None:
         """Takes a batch from Spark and commits it, if there is one before the query ends or the run is stopped."""
         try:
-            query = self._running(once=once)
+            query = self._running()
             while (records := query.next(POLL_SECONDS)) is None:
                 if wake.stop.is_set():
                     return
@@ -197,11 +206,11 @@ class SparkDetect:
             self._close()
             raise
 
-    def _running(self, *, once: bool) -> Query:
+    def _running(self) -> Query:
         if self._query is None:
             tasks = self._spark.sparkContext.defaultParallelism
             plan = Places(self._settings).plan(self._setup, self._groups, self._manifest.chunk, self._cursor, tasks)
-            self._query = Query(self._spark, plan, self._job, once=once)
+            self._query = Query(self._spark, plan, self._job)
         return self._query
 
     def _close(self) -> None:
@@ -211,7 +220,9 @@ class SparkDetect:
 
     def _job(self, manifest: Manifest | None = None) -> Job:
         manifest = manifest or self._manifest
-        return Job(self._groups, manifest.chunk, manifest.shards, self._settings.spark.state, self._lookups)
+        return Job(
+            self._groups, manifest.chunk, manifest.run, manifest.shards, self._settings.spark.state, self._lookups
+        )
 
     def _take(self, told: Told) -> None:
         """Commits a batch, or, when its chunks were committed before, sees that they give the same again."""
@@ -289,14 +300,22 @@ class SparkDetect:
             self._save()
 
     def _save(self) -> None:
-        """Brings the tables of the state up to the manifest. The rows are the executors'; the driver passes them on."""
+        """Brings the tables of the state up to the manifest. The rows are the executors'.
+
+        They write them where they can, else the driver passes them on.
+        """
         began, rows = self._clock.monotonic(), self._unsaved
         saved = next_saved(self._manifest, self._saves)
         order = Order(self._job(), self._manifest.saved.chunk, saved.ids, columns_of(self._setup.program))
-        self._retry(lambda: self._state.save_tables(saved_tables(self._spark, order), saved.chunk))
-        self._tables = saved.chunk
-        self._manifest = replace(self._manifest, saved=saved)
-        self._retry(lambda: self._state.note({NOTE: to_text(self._manifest)}))
+        manifest = replace(self._manifest, saved=saved)
+        notes = {NOTE: to_text(manifest)}
+        if staging := self._state.staging():
+            merge = Merge(saved.chunk, self._cursor, self._tables, notes)
+            self._retry(lambda: save_staged(self._spark, staging, self._settings.state, order, merge))
+        else:
+            self._retry(lambda: self._state.save_tables(saved_tables(self._spark, order), saved.chunk))
+            self._retry(lambda: self._state.note(notes))
+        self._tables, self._manifest = saved.chunk, manifest
         self._saving.done(rows, began, self._clock.monotonic())
 
 

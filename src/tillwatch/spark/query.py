@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import queue
-import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import expr
 from pyspark.sql.streaming.query import StreamingQuery
 
+from tillwatch.config import masked
 from tillwatch.errors import RunError
-from tillwatch.spark.source import ChunkSource, ReadPlan
+from tillwatch.spark.scratch import scratch
+from tillwatch.spark.source import ReadPlan, chunk_source
 from tillwatch.spark.worker import COLUMNS, Job, fold_shards
 
 Records = list[tuple[int, str, bytes]]
@@ -22,20 +24,20 @@ Records = list[tuple[int, str, bytes]]
 class Query:
     """Runs batches. After each it waits until what it told was taken and `done` was said.
 
-    `job` gives what folding tasks are told, when a batch begins. With `once` it ends when what was landed at its start
-    is worked off.
+    `job` gives what folding tasks are told, when a batch begins. It goes on until it is closed.
     """
 
-    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job], *, once: bool) -> None:
+    def __init__(self, spark: SparkSession, plan: ReadPlan, job: Callable[[], Job]) -> None:
         self._job = job
-        self._shards = plan.groups[-1].shards.stop
+        self._divided = divider(spark, plan.groups[-1].shards.stop)
         self._told: queue.Queue[Records | Exception] = queue.Queue()
         self._committed: queue.Queue[bool] = queue.Queue()
-        self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
-        spark.dataSource.register(ChunkSource)
-        stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
-        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", self._checkpoint)
-        writer = writer.trigger(availableNow=True) if once else writer
+        spark.dataSource.register(chunk_source(plan))
+        stream = spark.readStream.format("tillwatch").load()
+        self._open = ExitStack()
+        # Only the driver uses it: a plain path would be one of the cluster's file system, which may be another.
+        checkpoint = self._open.enter_context(scratch()).as_uri()
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", checkpoint)
         self._query: StreamingQuery = writer.start()
 
     def _batch(self, frame: DataFrame, _: int) -> None:
@@ -49,8 +51,7 @@ class Query:
             raise RuntimeError("the query was closed before its batch was committed")
 
     def _run(self, frame: DataFrame) -> Records:
-        shards = frame.repartitionById(self._shards, frame["shard"])
-        told = shards.mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
+        told = self._divided(frame).mapInArrow(partial(fold_shards, self._job()), COLUMNS).toArrow()
         return list(zip(*(told[c].to_pylist() for c in ("shard", "kind", "data")), strict=True))
 
     def next(self, seconds: float) -> Records | None:
@@ -59,10 +60,10 @@ class Query:
             told = self._told.get(timeout=seconds)
         except queue.Empty:
             if self.ended and (problem := self._query.exception()):
-                raise _failed(problem) from None
+                raise failed(problem) from None
             return None
         if isinstance(told, Exception):
-            raise _failed(told)
+            raise failed(told)
         return told
 
     @property
@@ -78,10 +79,22 @@ class Query:
         """Stops the query, and forgets its checkpoint."""
         self._committed.put(False)
         self._query.stop()
-        shutil.rmtree(self._checkpoint, ignore_errors=True)
+        self._open.close()
 
 
-def _failed(error: Exception) -> RunError:
+def divider(spark: SparkSession, shards: int) -> Callable[[DataFrame], DataFrame]:
+    """What gives each shard a partition of its own, so that none waits for another one's task."""
+    if hasattr(DataFrame, "repartitionById"):
+        return lambda frame: frame.repartitionById(shards, frame["shard"])
+    # Before Spark 4.1 partitions go by hash: each shard gets a number whose hash is that of its own partition.
+    hashed = spark.range(64 * shards).selectExpr("cast(id as int)", f"pmod(hash(cast(id as int)), {shards})").collect()
+    keys = {partition: key for key, partition in hashed}
+    listed = ", ".join(str(keys[shard]) for shard in range(shards))
+    return lambda frame: frame.repartition(shards, expr(f"element_at(array({listed}), shard + 1)"))
+
+
+def failed(error: Exception) -> RunError:
+    """What Spark has raised, in short."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith(("tillwatch.errors.", "RuntimeError"))), "")
-    return RunError(f"Spark failed: {told or (lines or [type(error).__name__])[0]}")
+    return RunError(masked(f"Spark failed: {told or (lines or [type(error).__name__])[0]}"))

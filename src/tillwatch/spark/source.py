@@ -6,16 +6,13 @@ needed. An offset is the number of the next chunk to be read.
 
 from __future__ import annotations
 
-import base64
 import json
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
-from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxFiles, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
 from tillwatch.detect import quarantine
@@ -26,10 +23,8 @@ from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
 from tillwatch.retry import Retry
 from tillwatch.spark.gather import gather
 from tillwatch.spark.shards import Group
-from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records
+from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records, settle
 from tillwatch.stores import Store, open_store, put_same
-
-_ALL = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +48,29 @@ class ReadPlan:
     chunks: int
     tasks: int
 
-    def to_option(self) -> str:
-        """The plan as an option of the source; it holds no secret."""
-        return base64.b64encode(pickle.dumps(self)).decode()
-
     def open_landing(self) -> Landing:
         """The landing zone."""
         return Landing(open_store(self.landing), self.format, self.layout)
 
 
-class ChunkSource(DataSource):
-    """The landing zone, for `readStream.format("tillwatch")`; its one option is a `ReadPlan`."""
+def chunk_source(plan: ReadPlan) -> type[DataSource]:
+    """The landing zone, for `readStream.format("tillwatch")`.
 
-    @classmethod
-    def name(cls) -> str:
-        return "tillwatch"
+    The plan is the class's, not an option: Spark shows options in its plans, pages and event logs.
+    """
 
-    def schema(self) -> str:
-        return COLUMNS
+    class ChunkSource(DataSource):
+        @classmethod
+        def name(cls) -> str:
+            return "tillwatch"
 
-    def streamReader(self, schema: StructType) -> ChunkReader:
-        return ChunkReader(pickle.loads(base64.b64decode(self.options["plan"])))
+        def schema(self) -> str:
+            return COLUMNS
+
+        def streamReader(self, schema: StructType) -> ChunkReader:
+            return ChunkReader(plan)
+
+    return ChunkSource
 
 
 class Chunks(InputPartition):
@@ -84,29 +81,25 @@ class Chunks(InputPartition):
         self.numbers = numbers
 
 
-class ChunkReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
-    """Plans batches on the driver, reads chunks on executors."""
+class ChunkReader(DataSourceStreamReader):
+    """Plans batches on the driver, reads chunks on executors.
+
+    It bounds batches by what it has given itself, without Spark's admission control, which came with Spark 4.2 only.
+    """
 
     def __init__(self, plan: ReadPlan) -> None:
         self.plan = plan
         self._landing: Landing | None = None  # made where it is used: a reader travels to the executors
-        self._end: int | None = None
+        self._given = plan.start
 
     def initialOffset(self) -> dict[str, int]:
         return {"chunk": self.plan.start}
 
-    def getDefaultReadLimit(self) -> ReadLimit:
-        return ReadMaxFiles(self.plan.chunks)
-
-    def prepareForTriggerAvailableNow(self) -> None:
-        self._end = self._waiting(self.plan.start, _ALL).stop
-
-    def latestOffset(self, start: dict[str, int], limit: ReadLimit) -> dict[str, int]:
-        first = start["chunk"]
+    def latestOffset(self) -> dict[str, int]:  # type: ignore[override]  # asked once before each batch
+        first = self._given
         most = self.plan.chunks if first >= self.plan.fence else min(self.plan.chunks, self.plan.fence - first)
-        if self._end is not None:
-            most = min(most, self._end - first)
-        return {"chunk": self._waiting(first, most).stop}
+        self._given = self._waiting(first, most).stop
+        return {"chunk": self._given}
 
     def partitions(self, start: dict[str, int], end: dict[str, int]) -> Sequence[Chunks]:
         numbers = range(start["chunk"], end["chunk"])
@@ -115,7 +108,8 @@ class ChunkReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
-        reading = _Reading(self.plan)
+        settle()
+        reading = _reading(self.plan)
         for number in partition.numbers:
             try:
                 yield records(reading.read(number))
@@ -129,23 +123,44 @@ class ChunkReader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return self._landing.waiting(first, most)
 
 
+_latest: list[_Reading] = []
+"""What this process read with last: texts that it knows need not be cleaned again, and connections stay open."""
+
+MOST_TEXTS = 2_000_000
+"""A process that knows more texts than these forgets all of them."""
+
+
+def _reading(plan: ReadPlan) -> _Reading:
+    """What reads by this plan, the last one if that does."""
+    known = _latest.pop() if _latest else None
+    if known is None or known.plan != plan or known.known_texts > MOST_TEXTS:
+        known = _Reading(plan)
+    _latest.append(known)
+    return known
+
+
 class _Reading:
-    """A reading task."""
+    """Reads chunks in a task."""
 
     def __init__(self, plan: ReadPlan) -> None:
-        self._plan = plan
+        self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
         self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional)
         self._retry: Retry = patience()
 
+    @property
+    def known_texts(self) -> int:
+        """How many distinct texts its dictionaries hold."""
+        return sum(len(d.values) for d in self._decoder.dictionaries.values())
+
     def read(self, number: int) -> list[Record]:
         """What a chunk brings to each shard, and what became of its rows; rejected ones are quarantined before."""
-        columns = list(self._plan.columns.values())
+        columns = list(self.plan.columns.values())
         chunk = self._retry(lambda: self._landing.read(number, columns))
         (decoded,) = self._decoder.decode([chunk.frame])
         self._set_aside(chunk, decoded)
-        parts = gather(number, decoded.rows, self._decoder.dictionaries, self._plan.groups)
+        parts = gather(number, decoded.rows, self._decoder.dictionaries, self.plan.groups)
         return [(0, number, "chunk", _account(chunk, decoded)), *((s, number, "rows", data) for s, data in parts)]
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:

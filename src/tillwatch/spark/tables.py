@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tillwatch.detect import snapshot
 from tillwatch.errors import TillwatchError
 from tillwatch.patterns.program import Grain
 from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 ROWS = 50_000
-"""Rows that travel to the driver at a time."""
+"""Rows that travel at a time."""
 
 Ints = NDArray[np.int64]
 
@@ -73,7 +74,7 @@ def saved_tables(spark: SparkSession, order: Order) -> Iterator[TableRows]:
     """The rows to be saved, some at a time. Raises what a task has raised."""
     shards = sorted(order.ids)
     count = len(shards)
-    numbered = spark.range(0, count, 1, count)
+    numbered = spark.range(0, count, 1, max(1, count))  # there is no shard while no row was valid
     for row in numbered.mapInArrow(partial(dump_shards, order, tuple(shards)), COLUMNS).toLocalIterator():
         if row.kind == "error":
             raise raised(bytes(row.data))
@@ -110,12 +111,27 @@ def dump_shards(order: Order, shards: tuple[int, ...], batches: Iterable[pa.Reco
                 yield records([error_record(error)])
 
 
+def touched_rows(shard: Shard, number: int, order: Order) -> Iterator[TableRows]:
+    """The rows of a shard that are to be saved, some at a time."""
+    for name, runs in order.ids[number].items():
+        for grain, slots in _touched(shard, name, order.since):
+            rows = snapshot.rows_of(shard.fold, grain, slots)
+            wanted = {*grain, *order.columns[name]}
+            columns = {c: values for c, values in rows.columns.items() if c in wanted}
+            yield TableRows(name, {"id": ids_of(runs, slots).tolist(), **columns})
+
+
 def _rows(shard: Shard, number: int, name: str, runs: tuple[tuple[int, int], ...], order: Order) -> Iterator[Record]:
+    for grain, slots in _touched(shard, name, order.since):
+        yield (number, 0, name, pack(_columns(shard, grain, slots, ids_of(runs, slots), order.columns[name])))
+
+
+def _touched(shard: Shard, name: str, since: int) -> Iterator[tuple[Grain, Ints]]:
+    """The slots of a table that were touched since a chunk, some at a time."""
     grain, table = next((g, t) for g, t in shard.fold.tables.items() if t.spec.name == name)
-    slots = np.flatnonzero(shard.touched[grain][: table.size] >= order.since)
+    slots = np.flatnonzero(shard.touched[grain][: table.size] >= since)
     for start in range(0, len(slots), ROWS):
-        some = slots[start : start + ROWS]
-        yield (number, 0, name, pack(_columns(shard, grain, some, ids_of(runs, some), order.columns[name])))
+        yield grain, slots[start : start + ROWS]
 
 
 def _columns(shard: Shard, grain: Grain, slots: Ints, ids: Ints, wanted: frozenset[str]) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
+from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape
 
 FileStatus = Literal["reading", "done", "refused", "changed", "broken", "duplicate"]
@@ -302,6 +303,10 @@ class State(Ledger, Protocol):
 
     def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
         """Replaces rows by id; the tables then hold the state before `chunk`."""
+        ...
+
+    def staging(self) -> Staging | None:
+        """How several processes save tables together, None where only this one can."""
         ...
 
     def load_table(self, shape: TableShape) -> TableRows:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
 
-from tillwatch.errors import StateError
-from tillwatch.state import tables
-from tillwatch.state.base import Mechanism, TableRows
+from tillwatch.errors import StateConflict, StateError
+from tillwatch.state import postgres_staging, tables
+from tillwatch.state.base import Cursor, Mechanism, TableRows
 from tillwatch.state.migrations import VERSION, known_version, migrations
 from tillwatch.state.postgres_place import PostgresPlace
 from tillwatch.state.postgres_session import SQL, Session
-from tillwatch.state.postgres_texts import csv_of
 from tillwatch.state.queries import in_psycopg
 from tillwatch.state.sql_rows import Row, no_state_yet
 from tillwatch.state.sql_state import QUERIES, SqlState
+from tillwatch.state.staging import Merge, Staged, Staging
+from tillwatch.state.tables import TableShape
 
 T = TypeVar("T")
 
@@ -64,21 +65,56 @@ class PostgresState(SqlState):
 
     def _put_rows(self, table: TableRows) -> None:
         """COPY into a temporary table, then one statement puts all rows."""
-        columns = sql.SQL(", ").join(map(sql.Identifier, table.columns))
-        others = [sql.Identifier(name) for name in table.columns if name != "id"]
-        names = {"table": sql.Identifier(table.name), "columns": columns}
-        changed = sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(name) for name in others)
-        connection = self._session.connection
-        connection.execute(sql.SQL("CREATE TEMPORARY TABLE saved (LIKE {table}) ON COMMIT DROP").format(**names))
-        with connection.cursor().copy(sql.SQL("COPY pg_temp.saved ({columns}) FROM STDIN CSV").format(**names)) as copy:
-            copy.write(csv_of(list(table.columns.values())))
-        connection.execute(
-            sql.SQL(
-                "INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.saved ON CONFLICT (id) DO UPDATE SET "
-            ).format(**names)
-            + changed
-        )
+        connection, saved = self._session.connection, sql.SQL("pg_temp.saved")
+        name = sql.Identifier(table.name)
+        connection.execute(sql.SQL("CREATE TEMPORARY TABLE saved (LIKE {}) ON COMMIT DROP").format(name))
+        postgres_staging.copy_rows(connection, saved, table)
+        connection.execute(postgres_staging.upsert(table.name, table.columns, saved))
         connection.execute("DROP TABLE pg_temp.saved")
+
+    # tables saved by several processes
+
+    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape], rules: str = "{}") -> Cursor:
+        self._sweep()  # what a run that was killed has left
+        return super().start(fingerprint, meaning, at, tables, rules)
+
+    def staging(self) -> Staging:
+        """This state: other processes can stage rows in its schema."""
+        return self
+
+    def make_staging(self, tables: Iterable[str]) -> Mapping[str, str]:
+        self._sweep()
+        with self._transaction():
+            return postgres_staging.make(self._session.connection, tables)
+
+    def merge_staged(self, merge: Merge, into: Mapping[str, str], staged: Sequence[Staged]) -> None:
+        with self._transaction():
+            cursor = self._held_cursor()
+            if self.get_meta("merge") != merge.token:  # else it went through before, only the answer was lost
+                self._check_place(merge, cursor)
+                self._check_staging(into)
+                postgres_staging.merge(self._session.connection, self.shapes(), into, staged)
+                for key, value in {**merge.notes, "tables": str(merge.chunk), "merge": merge.token}.items():
+                    self._set_meta(key, value)
+        self._sweep()
+
+    def _check_place(self, merge: Merge, cursor: int) -> None:
+        tables = int(self.get_meta("tables") or 0)
+        if (cursor, tables) != (merge.cursor, merge.tables):
+            raise StateConflict(
+                f"{self.uri} stands at chunk {cursor}, its tables at {tables}, this process wanted to save them from "
+                f"chunk {merge.cursor} and {merge.tables}: another process has worked on this pipeline. "
+                "Nothing was written; start again."
+            )
+
+    def _check_staging(self, into: Mapping[str, str]) -> None:
+        there = postgres_staging.left_over(self._session.connection, self.place.schema)
+        if not set(into.values()) <= set(there):
+            raise StateError(f"state {self.uri}: the staging tables of this saving are gone; they are made again")
+
+    def _sweep(self) -> None:
+        with self._session.clear_errors():
+            self._again_if_lost(lambda: postgres_staging.sweep(self._session.connection, self.place.schema))
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:

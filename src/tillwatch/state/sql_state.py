@@ -39,6 +39,7 @@ from tillwatch.state.sql_rows import (
     other_chunk,
     times_of,
 )
+from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, select_sql, shapes_from, shapes_text
 
 QUERIES = named(read_sql("queries.sql"))
@@ -241,6 +242,9 @@ class SqlState(ABC):
                 if table.columns["id"]:
                     self._put_rows(table)
             self._set_meta("tables", str(chunk))
+
+    def staging(self) -> Staging | None:
+        return None
 
     def load_table(self, shape: TableShape) -> TableRows:
         rows = list(self._rows(select_sql(shape)))

@@ -22,7 +22,12 @@ class Store(Protocol):
 
     @property
     def remote(self) -> bool:
-        """Whether each request travels: then `list` costs what follows `after`, and many `has` cost more."""
+        """Whether each request travels."""
+        ...
+
+    @property
+    def resumes(self) -> bool:
+        """Whether `list` costs only what follows `after`: then many `has` cost more. If not, it costs the folder."""
         ...
 
     def put(self, name: str, data: bytes) -> None:

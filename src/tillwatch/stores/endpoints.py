@@ -35,7 +35,7 @@ def speaking_to(endpoint: str, where: str, permission: str, client: ClientConfig
         raise StoreError(f"{where} is no endpoint; expected a URL such as https://storage.example.com:9000.")
     if parts.scheme == "https":
         return client
-    if not (_is_this_machine(parts.hostname or "") or os.environ.get(permission, "").lower() in ("true", "1")):
+    if not (is_this_machine(parts.hostname or "") or os.environ.get(permission, "").lower() in ("true", "1")):
         raise StoreError(
             f"{where} is an endpoint without TLS, which would send data and signatures in the clear. "
             f"Use https, or set {permission}=true if the network is yours alone."
@@ -43,7 +43,8 @@ def speaking_to(endpoint: str, where: str, permission: str, client: ClientConfig
     return {**client, "allow_http": True}
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine itself."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

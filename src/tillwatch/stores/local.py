@@ -62,6 +62,11 @@ class LocalStore:
         """No: it is a folder of this machine."""
         return False
 
+    @property
+    def resumes(self) -> bool:
+        """No: a folder is read whole."""
+        return False
+
     def put(self, name: str, data: bytes) -> None:
         """Creates the file, durably, whole or not at all. Raises ObjectExists when the name is taken."""
         path = self._path(name)

@@ -44,6 +44,11 @@ class ObjectStore:
         """Yes."""
         return True
 
+    @property
+    def resumes(self) -> bool:
+        """Yes: the service is told where to begin."""
+        return True
+
     def put(self, name: str, data: bytes) -> None:
         """Creates the object, durably, whole or not at all. Raises ObjectExists when the name is taken.
 

@@ -177,7 +177,8 @@ class Marked:
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
             with self._points.within(f"{self._role}.{name}"):
-                return method(*args, **kwargs)
+                found = method(*args, **kwargs)
+                return self if found is self._inner else found
 
         return call
 

@@ -24,6 +24,7 @@ class MemoryStore:
 
     uri = "memory:"
     remote = False
+    resumes = False
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -110,6 +111,11 @@ class FaultyStore:
     def remote(self) -> bool:
         """As the inner store."""
         return self._inner.remote
+
+    @property
+    def resumes(self) -> bool:
+        """As the inner store."""
+        return self._inner.resumes
 
     def put(self, name: str, data: bytes) -> None:
         """As the inner store, or a fault."""

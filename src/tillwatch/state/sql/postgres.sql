@@ -37,3 +37,30 @@ SELECT pg_advisory_xact_lock(hashtextextended('tillwatch ' || %s || ' schema', 0
 
 -- name: held_cursor
 SELECT value FROM meta WHERE key = 'cursor' FOR UPDATE;
+
+-- name: copy_rows
+COPY {into} ({columns}) FROM STDIN CSV
+
+-- name: upsert
+INSERT INTO {table} ({columns}) SELECT {columns} FROM {rows}
+ON CONFLICT (id) DO UPDATE SET {changed};
+
+-- name: make_staging
+-- Every row says which transaction has staged it. The name of that column can be no column of a table.
+CREATE UNLOGGED TABLE {staging} (
+  LIKE {table},
+  "staged-by" bigint NOT NULL DEFAULT CAST(CAST(pg_current_xact_id() AS text) AS bigint)
+);
+
+-- name: staged_rows
+{staging} WHERE "staged-by" = ANY (%s::bigint[])
+
+-- name: this_transaction
+SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint);
+
+-- name: staging_tables
+SELECT relname FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid
+WHERE nspname = %s AND relkind = 'r' AND relname ~ '^staging_[0-9a-f]{32}_[0-9]+$' ORDER BY relname;
+
+-- name: drop_staging
+DROP TABLE {staging};

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-_CLOUD = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST", "IDENTITY_ENDPOINT")
+_CLOUD = ("AWS_", "AZURE_", "GOOGLE_", "DATABRICKS_", "STORAGE_EMULATOR_HOST", "IDENTITY_ENDPOINT")
 
 
 class CloudServer(Protocol):

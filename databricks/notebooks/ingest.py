@@ -1,0 +1,36 @@
+# Databricks notebook source
+# MAGIC %md
+# MAGIC # Mechanism X: ingest
+# MAGIC Lands the source in numbered chunks. The jobs of the bundle do the same; this is for seeing it.
+# MAGIC
+# MAGIC It needs a cluster with dedicated access mode on which tillwatch is installed, such as the bundle's.
+
+# COMMAND ----------
+
+dbutils.widgets.text("config", "../tillwatch.yaml")
+dbutils.widgets.text("catalog", "main")
+dbutils.widgets.text("schema", "tillwatch")
+dbutils.widgets.text("volume", "live")
+dbutils.widgets.text("state", "")
+dbutils.widgets.text("overrides", "")
+
+# COMMAND ----------
+
+import os
+import shlex
+
+from tillwatch import Pipeline
+
+said = {name: dbutils.widgets.get(name) for name in ("config", "catalog", "schema", "volume", "state", "overrides")}
+os.environ["TILLWATCH_VOLUME"] = "/Volumes/{catalog}/{schema}/{volume}".format(**said)
+os.environ["TILLWATCH_STATE"] = said["state"]
+pipeline = Pipeline.open(said["config"], shlex.split(said["overrides"]))
+
+# COMMAND ----------
+
+# MAGIC %md
+# MAGIC Lands what is there at full speed, a line for each chunk; it may be interrupted and run again at will.
+
+# COMMAND ----------
+
+pipeline.ingest(once=True, observer=print)

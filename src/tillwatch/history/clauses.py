@@ -1,0 +1,148 @@
+"""A condition for one key, clause by clause: what is true, and on which values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from tillwatch.engine.condition import Condition
+from tillwatch.engine.evidence import evidence, plain
+from tillwatch.engine.values import Vector
+from tillwatch.patterns.expression import (
+    And,
+    Compare,
+    Expr,
+    Name,
+    Not,
+    Or,
+    PercentileCont,
+    PercentRank,
+    children,
+    walk,
+)
+from tillwatch.patterns.shown import show
+
+Kind = Literal["all", "any", "not", "clause"]
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What would make a clause what it is not: `what` has to change by `by`, up or, below zero, down.
+
+    `by` is None where it is no matter of more or less. `possible` is False when no further transaction can bring it.
+    """
+
+    text: str
+    what: str | None = None
+    by: float | None = None
+    possible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A part of a condition. `truth` is None when it is unknown.
+
+    `all`, `any` and `not` have parts. A clause has its `sides`, a comparison its two, each with its value; and the
+    `facts` that these are made of, in the form of evidence: `features`, `ranks`, `quantiles`. `tree` is what it means;
+    `need`, where it was asked for, is what the clause lacks.
+    """
+
+    kind: Kind
+    text: str
+    truth: bool | None
+    tree: Expr
+    parts: tuple[Clause, ...] = ()
+    sides: tuple[tuple[str, Any], ...] = ()
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    need: Need | None = None
+
+    def leaves(self) -> list[Clause]:
+        """The clauses that join no others, in the order of the text."""
+        return [leaf for part in self.parts for leaf in part.leaves()] if self.parts else [self]
+
+
+class View:
+    """A condition as it is for one subject. `facts` are the values that it is made of, in the form of evidence."""
+
+    facts: Mapping[str, Any]
+    digits: int
+
+    def vector(self, tree: Expr) -> Vector:
+        """The value of an expression, one long."""
+        raise NotImplementedError
+
+    def value(self, tree: Expr) -> Any:
+        """The value of an expression as evidence has it; None when it is unknown."""
+        return plain(self.vector(tree), self.digits)[0]
+
+    def clause(self, tree: Expr) -> Clause:
+        """The expression, which is a condition, with all its parts."""
+        truth = self.value(tree)
+        match tree:
+            case And():
+                return Clause("all", show(tree), truth, tree, self._parts(tree))
+            case Or():
+                return Clause("any", show(tree), truth, tree, self._parts(tree))
+            case Not(x=x):
+                return Clause("not", show(tree), truth, tree, (self.clause(x),))
+            case _:
+                sides = tuple((show(side), self.value(side)) for side in _sides(tree))
+                return Clause("clause", show(tree), truth, tree, (), sides, self._facts(tree))
+
+    def _parts(self, tree: And | Or) -> tuple[Clause, ...]:
+        return tuple(self.clause(part) for part in joined(tree))
+
+    def _facts(self, tree: Expr) -> dict[str, dict[str, Any]]:
+        """Of the evidence, what the expression reads."""
+        found: dict[str, dict[str, Any]] = {}
+        for node in walk(tree):
+            match node:
+                case Name():
+                    part, name = "features", str(node)
+                case PercentRank():
+                    part, name = "ranks", show(node)
+                case PercentileCont():
+                    part, name = "quantiles", show(node)
+                case _:
+                    continue
+            found.setdefault(part, {})[name] = self.facts[part][name]
+        return found
+
+
+class KeyView(View):
+    """A condition as it is for one key now, after `chunk`. `slot` is the key's."""
+
+    def __init__(self, condition: Condition, slot: int, chunk: int) -> None:
+        self.condition = condition
+        self.digits = condition.digits
+        self.slots = np.array([slot], np.int64)
+        self.facts = evidence(condition, self.slots, chunk)[0]
+
+    def vector(self, tree: Expr) -> Vector:
+        found = self.condition.evaluate(tree, self.slots, self.condition.plan.per)
+        return Vector(found.kind, np.atleast_1d(found.data), None if found.null is None else np.atleast_1d(found.null))
+
+
+def joined(tree: And | Or) -> list[Expr]:
+    """The parts that one kind of joining joins, however deep it is nested."""
+    parts: list[Expr] = []
+    for side in (tree.left, tree.right):
+        parts += joined(side) if isinstance(side, And | Or) and type(side) is type(tree) else [side]
+    return parts
+
+
+def _sides(tree: Expr) -> tuple[Expr, ...]:
+    """What is looked at: both sides of a comparison, what may be null; a constant has none."""
+    return (tree.left, tree.right) if isinstance(tree, Compare) else children(tree)
+
+
+def as_json(clause: Clause) -> dict[str, Any]:
+    """Ready for JSON."""
+    said: dict[str, Any] = {"kind": clause.kind, "clause": clause.text, "true": clause.truth}
+    if clause.parts:
+        return said | {"parts": [as_json(part) for part in clause.parts]}
+    said |= {"sides": [{"text": text, "value": value} for text, value in clause.sides], **clause.facts}
+    return said if clause.need is None else said | {"need": asdict(clause.need)}

@@ -1,0 +1,102 @@
+"""A back-test as one page of HTML: no script, nothing loaded from elsewhere, light and dark, fit to be printed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from importlib import resources
+from itertools import islice
+from string import Template
+
+from tillwatch.history.backtest import Backtest, Swept
+from tillwatch.history.chart import Line, curve, growth
+from tillwatch.history.difference import Difference
+from tillwatch.history.figures import change_rows, point_rows
+from tillwatch.model import Detection
+
+SHOWN = 500
+"""Changes that the page lists; JSON and CSV have all of them."""
+
+_KEY = '<span class="key now">in force</span><span class="key">draft</span>'
+
+
+def page(found: Backtest) -> str:
+    """The page, the same for the same back-test."""
+    template = Template((resources.files("tillwatch.history") / "page.html").read_text("utf-8"))
+    about = f"Chunks {found.first:,} to {found.last:,} of the landing zone; {found.rows:,} rows folded."
+    if not found.as_run:
+        about += " The state was made by another configuration: what is called in force here was never run."
+    return template.substitute(title="Back-test", about=about, sections="\n".join(_sections(found)))
+
+
+def _sections(found: Backtest) -> Iterator[str]:
+    head = ("pattern", "in force", "draft", "added", "removed", "moved")
+    yield _section("What changes", "", head, (_summary(each) for each in found.differences))
+    for each in found.differences:
+        if each.now or each.draft:
+            yield f"<section><h2>{escape(each.pattern)}: detections so far</h2>"
+            yield f"<p>{_KEY}</p>{_growth(found, each)}</section>"
+    for swept in found.sweeps:
+        yield _sweep(swept)
+    total = sum(len(each.added) + len(each.removed) + len(each.moved) for each in found.differences)
+    about = f"The first {SHOWN:,} of {total:,}." if total > SHOWN else ""
+    rows = ((str(r[0]), str(r[1]), str(r[5]), _text(r[6]), _text(r[7])) for r in islice(change_rows(found), SHOWN))
+    yield _section("Changes", about, ("change", "pattern", "key", "chunk in force", "chunk of the draft"), rows)
+
+
+def _summary(each: Difference) -> tuple[str, ...]:
+    numbers = [len(part) for part in (each.now, each.draft, each.added, each.removed, each.moved)]
+    return (each.pattern, *(f"{number:,}" for number in numbers))
+
+
+def _growth(found: Backtest, each: Difference) -> str:
+    lines = [
+        Line("in force", "now", _cumulated(each.now, found)),
+        Line("draft", "draft", _cumulated(each.draft, found)),
+    ]
+    ends = tuple(_end(found, at) for at in (0, -1))
+    return growth(f"{each.pattern}: detections in force and of the draft", lines, (ends[0], ends[1]))
+
+
+def _end(found: Backtest, at: int) -> str:
+    chunk = found.chunks[at]
+    return f"chunk {chunk.number:,}" + (f", time {chunk.time}" if chunk.time is not None else "")
+
+
+def _cumulated(detections: Sequence[Detection], found: Backtest) -> list[tuple[float, float]]:
+    """How many there were after each chunk at which there were more, and after the last one."""
+    count, points = 0, [(float(found.first), 0.0)]
+    for chunk, number in sorted(Counter(d.chunk for d in detections).items()):
+        count += number
+        points.append((float(chunk), float(count)))
+    return [*points, (float(found.last), float(count))]
+
+
+def _sweep(swept: Swept) -> str:
+    name = f"{swept.sweep.pattern}.{swept.sweep.threshold}"
+    ordered = sorted((float(p.value), float(len(p.difference.draft))) for p in swept.points)
+    ends = (f"{ordered[0][0]:g}", f"{ordered[-1][0]:g}")
+    mark = None if swept.now is None else float(swept.now)
+    picture = curve(f"Detections by {name}", Line("detections", "draft", ordered), ends, mark)
+    about = "" if mark is None else f"In force is {mark:g}."
+    head = ("value", "detections", "added", "removed", "moved")
+    rows = ((row[2], *(f"{n:,}" for n in row[3:])) for row in point_rows([swept]))
+    return _section(f"{name}: detections by value", about, head, rows, picture)
+
+
+def _section(title: str, about: str, head: Sequence[str], rows: Iterable[Sequence[str]], picture: str = "") -> str:
+    lines = [_row(row) for row in rows]
+    cells = "".join(f'<th scope="col">{name}</th>' for name in head)
+    table = f"<table><thead><tr>{cells}</tr></thead><tbody>\n" + "\n".join(lines) + "\n</tbody></table>"
+    said = f"<p>{about}</p>" if about else ""
+    return f"<section><h2>{escape(title)}</h2>{said}{picture}{table if lines else '<p>None.</p>'}</section>"
+
+
+def _row(row: Sequence[str]) -> str:
+    first, *rest = map(escape, row)
+    return f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""Examples of patterns, run by the pipeline's own decoding and step."""
