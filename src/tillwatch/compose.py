@@ -12,7 +12,7 @@ from pathlib import Path
 from tillwatch.clock import SystemClock
 from tillwatch.config import Settings, is_uri
 from tillwatch.detect.event_time import detail_of, time_meaning
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import PLAIN, Decoder, Detail
 from tillwatch.engine.fold import PUNCTUAL
 from tillwatch.engine.late import Lateness
@@ -20,12 +20,13 @@ from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
-from tillwatch.patterns.catalogue import declared_features, load_patterns, read_patterns
+from tillwatch.patterns.catalogue import declared_features, read_patterns
 from tillwatch.patterns.features import TEXT_COLUMNS, Feature
+from tillwatch.patterns.history import plan_lines
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.rules import Rules, read_rules, to_text
 from tillwatch.patterns.sanity import findings
-from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
 from tillwatch.report.reports import Reporter
 from tillwatch.retry import Retry
@@ -52,8 +53,14 @@ class Composed:
     columns: Mapping[str, str]
     required: Mapping[str, str]
     optional: frozenset[str]
+    rules: Rules
     detail: Detail = PLAIN
     lateness: Lateness = PUNCTUAL
+
+    @property
+    def clears(self) -> bool:
+        """Whether a pattern publishes that detections cease to hold."""
+        return any(plan.pattern.cleared and not plan.pattern.shadow for plan in self.program.plans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +77,13 @@ class Language:
         return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits)
 
 
-def language(settings: Settings) -> Language:
-    """What patterns may name. Raises ConfigError or PatternError with the place of the mistake."""
+def language(settings: Settings, declared: Mapping[str, str] | None = None) -> Language:
+    """What patterns may name, with the features that the configuration declares or with these.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
     sources = tuple(_lookup(name, settings) for name in settings.lookups)
-    features = declared_features(settings.features, settings.where("features"))
+    features = declared_features(settings.features if declared is None else declared, settings.where("features"))
     clash = sorted(set(features) & {s.name for s in sources})
     if clash:
         raise ConfigError(f"{settings.where('lookups', clash[0])}: '{clash[0]}' is the name of a feature already")
@@ -81,16 +91,21 @@ def language(settings: Settings) -> Language:
     return Language(features, sources, mapped, settings.amounts.digits)
 
 
-def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
-    """Understands a configuration, with its own patterns or these instead.
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules: Rules | None = None) -> Composed:
+    """Understands a configuration, with its own patterns, or with these instead, or as they were written once.
 
     Raises ConfigError or PatternError with the place of the mistake.
     """
     _check_places(settings)
     _check_outputs(settings)
-    known = language(settings)
+    known = language(settings, rules.features if rules else None)
+    if patterns is not None:
+        rules, program = Rules((), settings.features), known.compiler().program(patterns)
+    elif rules is not None:
+        program = known.compiler().program(rules.patterns())
+    else:
+        rules, program = _own(settings, known)
     sources, mapped = known.lookups, known.columns
-    program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
     _check_engine(program, settings)
     detail, lateness = detail_of(settings, program)
     used = program.columns | ({"time"} if detail.times else set())
@@ -103,15 +118,17 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Co
         {n: c for n, c in mapped.items() if n != "time" or detail.times},
         {n: c for n, c in mapped.items() if n in needed},
         frozenset(n for n in mapped if n not in needed),
+        rules,
         detail,
         lateness,
     )
 
 
-def _program(settings: Settings, known: Language) -> Program:
-    """The program of the configured patterns."""
+def _own(settings: Settings, known: Language) -> tuple[Rules, Program]:
+    """The configured patterns, as they are written and as a program."""
     try:
-        return known.compiler().program(load_patterns(settings.patterns))
+        rules = read_rules(settings.patterns, settings.features, settings.shadow)
+        return rules, known.compiler().program(rules.patterns(settings.where("shadow")))
     except PatternError as error:
         raise all_problems(settings, known, error) from None
 
@@ -138,6 +155,7 @@ def _check_places(settings: Settings) -> None:
         (("landing", "uri"), settings.landing.uri),
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
+        (("detections", "cleared"), settings.detections.cleared),
         *([(("reports",), settings.reports)] if settings.reports else []),
         *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
@@ -170,23 +188,27 @@ def _check_outputs(settings: Settings) -> None:
             raise _told(settings, error, "outputs", name) from None
 
 
-def object_places(settings: Settings) -> dict[str, str]:
+def object_places(composed: Composed) -> dict[str, str]:
     """The places that a run creates objects in, by their name in the configuration."""
+    settings = composed.settings
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if composed.clears:
+        places["detections.cleared"] = settings.detections.cleared
     if settings.engine == "spark":
         places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
 
-def overlaps(settings: Settings) -> Iterator[str]:
+def overlaps(composed: Composed) -> Iterator[str]:
     """What would be mixed up: places of two uses, one in the other too, and places that the source would read again."""
+    settings = composed.settings
     tables = {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format == "delta"}
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
-    for name, uri in (object_places(settings) | tables).items():
+    for name, uri in (object_places(composed) | tables).items():
         place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
@@ -260,12 +282,7 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
         lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}, content {data.digest}")
     for plan in program.plans:
-        p = plan.pattern
-        judged = "" if p.judge == "chunk" else f" on each {p.judge}"
-        lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}{judged}: {show(plan.tree)}")
-        named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None and not use.column}
-        features = {**program.features, **p.features}
-        lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
+        lines += plan_lines(plan, program)
     return "\n".join(lines)
 
 
@@ -281,6 +298,7 @@ def setup(composed: Composed, retry: Retry | None = None, known: Sequence[Lookup
         composed.program,
         hashlib.sha256(text.encode()).hexdigest(),
         text,
+        to_text(composed.rules),
         composed.columns,
         lookups,
         composed.optional,

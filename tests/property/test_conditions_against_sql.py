@@ -22,7 +22,7 @@ EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
 
 def drawn_fold(patterns: Sequence[Drawn], lookups: Lookups) -> Fold:
     """The engine with these patterns, read from their text."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}") for n, p in enumerate(patterns)]
+    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.life) for n, p in enumerate(patterns)]
     return fold_of(texts, lookups)
 
 
@@ -39,23 +39,51 @@ def test_a_condition_holds_where_sql_says_after_every_chunk(
     fold = drawn_fold(patterns, lookups)
     with Prefixes(chunks, lookups) as sql:
         answers = [sql.held(p) for p in patterns]
-    lives: list[dict[Key, bool]] = [{} for _ in patterns]
+    lives: list[Life] = [Life(p) for p in patterns]
     for number, chunk in enumerate(chunks):
         outcome = step(fold, number, chunk)
         found: list[tuple[str, Key, Held]] = []
-        turned: list[tuple[str, Key, bool]] = []
+        turned: list[tuple[str, Key, bool, bool, bool]] = []
         for n, (pattern, life) in enumerate(zip(patterns, lives, strict=True)):
             held = answers[n][number]
             assert holding(fold, n) == set(held)
-            turned += [(f"P{n}", key, key in held) for key, before in life.items() if before != (key in held)]
-            found += [(f"P{n}", key, held[key]) for key in sorted(held.keys() - life, key=lambda k: rank(pattern, k))]
-            life.update((key, key in held) for key in (*life, *held))
+            detected, turns = life.after(set(held))
+            found += [(f"P{n}", key, held[key]) for key in sorted(detected, key=lambda k: rank(pattern, k))]
+            turned += [(f"P{n}", *turn) for turn in sorted(turns)]
         assert [(d.pattern, tuple(d.key.values())) for d in outcome.detections] == [(p, key) for p, key, _ in found]
         for detection, (_, _, why) in zip(outcome.detections, found, strict=True):
             assert detection.evidence["features"] == why.features
             ranks = detection.evidence.get("ranks", {})
             assert {name: (ranks[name]["value"], ranks[name]["population"]) for name in why.ranks} == why.ranks
-        assert [(t.pattern, tuple(t.key.values()), t.holds) for t in outcome.turns] == sorted(turned)
+            emit, shadow = pattern_life(patterns[int(detection.pattern[1:])])
+            assert (detection.occasion, detection.shadow) == ("" if emit == "once" else str(number), shadow)
+        turns_found = [(t.pattern, tuple(t.key.values()), t.holds, t.cleared, t.shadow) for t in outcome.turns]
+        assert turns_found == turned
+
+
+def pattern_life(pattern: Drawn) -> tuple[str, bool]:
+    """When its keys are detected, and whether it is in the shadow."""
+    return str(pattern.life.get("emit", "once")), pattern.life.get("mode") == "shadow"
+
+
+class Life:
+    """What is to be detected, and what turns, given what holds after each chunk: said once more, over sets."""
+
+    def __init__(self, pattern: Drawn) -> None:
+        self._emit, self._shadow = pattern_life(pattern)
+        self._cleared = bool(pattern.life.get("cleared")) and not self._shadow
+        self._held: set[Key] = set()
+        self._seen: set[Key] = set()
+
+    def after(self, held: set[Key]) -> tuple[set[Key], list[tuple[Key, bool, bool, bool]]]:
+        """The keys detected, and (key, holds, cleared, shadow) of the turns."""
+        silent = {"once": self._seen, "on_enter": self._held, "every_chunk": set[Key]()}[self._emit]
+        again = (held - self._held) & silent
+        turns = [(key, False, self._cleared, self._shadow) for key in self._held - held]
+        turns += [(key, True, False, self._shadow) for key in again]
+        detected = held - silent
+        self._held, self._seen = held, self._seen | held
+        return detected, turns
 
 
 def rank(pattern: Drawn, key: Key) -> tuple[str, ...]:

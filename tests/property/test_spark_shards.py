@@ -32,7 +32,9 @@ def fold_and_rows(
     patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, late: int = 0
 ) -> tuple[Fold, list[Rows]]:
     """The engine with these patterns, and the chunks decoded."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.judge) for n, p in enumerate(patterns)]
+    texts = [
+        pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.judge, p.life) for n, p in enumerate(patterns)
+    ]
     fold = fold_of(texts, lookups, late)
     frames = [frame_of(chunk) for chunk in chunks]
     return fold, [decoded.rows for frame in frames for decoded in fold.decoder.decode([frame])]

@@ -81,7 +81,7 @@ def test_amounts_too_large_are_told() -> None:
     (rows,) = rows_of(fold, [("C", "M", "k", "F", "90000000000")] * 3)
     rows = replace(rows, amount=rows.amount * 2_000)
     with pytest.raises(RunError, match="too large to be summed exactly"):
-        list(gather(rows, fold.decoder.dictionaries, groups_of(fold.program, 2)))
+        list(gather(0, rows, fold.decoder.dictionaries, groups_of(fold.program, 2)))
 
 
 def test_chains_are_compacted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tillwatch.pipeline import Pipeline
 from tillwatch.state import open_state
 from tillwatch.state.base import FileRecord, TableRows
 from tillwatch.state.copy import TABLES, copy_state
+from tillwatch.state.migrations import VERSION
 from tillwatch.testing.commits import MEANING, ODD_TEXTS, SHAPE, STARTED, commit, detection, everything, info, time
 from tillwatch.testing.servers.postgres import PostgresServer, postgres_server
 
@@ -57,7 +59,9 @@ def fill(place: str) -> None:
         state.start("fingerprint", MEANING, STARTED, [SHAPE])
         state.record_file(FileRecord(info(0).file, "broken", 7, None, ODD_TEXTS[3]))
         state.record_landed([info(n, size={0: 10, 1: 11}.get(n)) for n in range(4)], time(9))
-        state.commit(commit(0, [found, 5, 0], [Turn(2, "P", found[0].key, False)], wrong=3), 2)
+        hidden = [replace(detection(0, text, value=text), shadow=True, occasion="0") for text in ODD_TEXTS]
+        turns = [Turn(2, "P", found[0].key, False, cleared=True), Turn(2, "P", hidden[0].key, False, shadow=True)]
+        state.commit(commit(0, [[*found, *hidden], 5, 0], turns, wrong=3), 1)
         state.mark_published(state.files_planned()[0], time(8))
         state.mark_delivered("out", state.files_planned()[1], time(8))
         state.save_tables([TableRows(SHAPE.name, rows)], 2)
@@ -249,7 +253,9 @@ def test_an_old_state_is_brought_up_to_date(tmp_path: Path) -> None:
     """Opened to be written to, a state of schema 1 gets the schema of a new one, and keeps what it holds."""
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     make_old(old)
-    with pytest.raises(StateError, match="has schema 1, of an earlier version of tillwatch, which is brought to 2 by"):
+    with pytest.raises(
+        StateError, match=f"has schema 1, of an earlier version of tillwatch, which is brought to {VERSION} by"
+    ):
         open_state(str(old), readonly=True)
     for path in (old, new):
         open_state(str(path)).close()
@@ -274,7 +280,7 @@ def test_both_stores_have_the_same_schema(tmp_path: Path, server: PostgresServer
     for each in (str(tmp_path / "s.db"), place):
         with closing(open_state(each)) as state:
             state.make_tables([SHAPE])
-            assert state.get_meta("schema") == "2"
+            assert state.get_meta("schema") == str(VERSION)
     name = place.rpartition("=")[2]
     found = server.run(
         "SELECT table_name, column_name, is_nullable = 'NO' AND table_type = 'BASE TABLE' "

@@ -16,6 +16,7 @@ import pytest
 from tillwatch.errors import LeaseHeld, StateError, TillwatchError
 from tillwatch.state import open_state, sqlite
 from tillwatch.state.base import State, TableRows
+from tillwatch.state.migrations import VERSION
 from tillwatch.state.queries import named, read_sql
 from tillwatch.state.tables import TableShape
 from tillwatch.testing.commits import MEANING, SHAPE, STARTED, commit, everything, info
@@ -91,9 +92,9 @@ def test_a_newer_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with opened(path):
         pass
-    run(path, "UPDATE meta SET value = '3' WHERE key = 'schema'")
+    run(path, f"UPDATE meta SET value = '{VERSION + 1}' WHERE key = 'schema'")  # noqa: S608
     for readonly in (False, True):
-        with pytest.raises(StateError, match=r"has schema 3, this version of tillwatch reads 2$"):
+        with pytest.raises(StateError, match=rf"has schema {VERSION + 1}, this version of tillwatch reads {VERSION}$"):
             open_state(str(path), readonly=readonly)
 
 
@@ -119,7 +120,7 @@ def test_a_newer_state_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     with opened(path):
         pass
-    run(path, "UPDATE meta SET value = '3' WHERE key = 'schema'")
+    run(path, f"UPDATE meta SET value = '{VERSION + 1}' WHERE key = 'schema'")  # noqa: S608
     run(path, "DROP TABLE turns")
     before = objects(path)
     with pytest.raises(StateError):

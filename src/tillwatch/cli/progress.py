@@ -46,7 +46,7 @@ class Counts:
             self.processed_to = event.last + 1
             self.quarantined += event.quarantined
             for pattern, count in event.detections.items():
-                self.detections[pattern] += count
+                self.detections[pattern] = self.detections.get(pattern, 0) + count
         elif isinstance(event, Notice):
             self.notices.append(event.text)
 

@@ -58,10 +58,11 @@ class Judge:
                 self._collect(clause)
         self._clauses = sorted(clauses, key=self._cost)
 
-    def judge(self, touches: Mapping[Grain, Touch]) -> Verdict:
-        """What changed by the chunk that was just added."""
-        self.room(self.condition.table.size)
-        slots = self._to_look_at(touches)
+    def judge(self, touches: Mapping[Grain, Touch], *, whole: bool = False) -> Verdict:
+        """What changed by the chunk that was just added; judged for the keys that it may have changed, or for all."""
+        table = self.condition.table
+        self.room(table.size)
+        slots = np.flatnonzero(table.transactions[: table.size] > 0) if whole else self._to_look_at(touches)
         true = self._true(slots)
         held_before = self.holding[slots]
         self.holding[slots] = true

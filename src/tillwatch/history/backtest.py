@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import ConfigError, LogError, StateConflict, StateMissing
 from tillwatch.history.difference import Difference, difference

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.patterns.pattern import Pattern

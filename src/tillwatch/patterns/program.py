@@ -111,13 +111,27 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A pattern with every name resolved. `uses` maps a name as written to the feature meant."""
+    """A pattern with every name resolved. `uses` maps a name as written to the feature meant.
+
+    `place` is its place among the patterns configured with it. It is in force from chunk `first` to before `until`.
+    """
 
     pattern: Pattern
     per: Grain
     tree: Expr
     uses: Mapping[str, Use]
     partition: Grain
+    place: int = 0
+    first: int = 0
+    until: int | None = None
+
+    def judges(self, chunk: int) -> bool:
+        """Whether it is in force at a chunk."""
+        return self.first <= chunk and (self.until is None or chunk < self.until)
+
+    def begins(self, chunk: int) -> bool:
+        """Whether it comes into force at a chunk, with others before it: then it is judged for all keys."""
+        return 0 < self.first == chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +216,16 @@ class Compiler:
 
     def program(self, patterns: Sequence[Pattern]) -> Program:
         """The program of these patterns. Raises PatternError with the pattern's file and line."""
-        plans = tuple(self._plans(patterns))
+        return self.of(self.plans(patterns))
+
+    def of(self, plans: Sequence[Plan]) -> Program:
+        """The program of plans that this compiler has made."""
         self._check_columns()
         tables = tuple(
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
-        program = Program(plans, tables, dict(self.features), dict(self.lookups), self.digits)
+        program = Program(tuple(plans), tables, dict(self.features), dict(self.lookups), self.digits)
         try:
             kind_of(program.windows)
         except ValueError as error:
@@ -223,18 +240,19 @@ class Compiler:
                 if name.lower() in taken:
                     raise PatternError(f"the lookup '{name}' has the name of a counter of the state: rename it")
 
-    def _plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
+    def plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
+        """The plans of these patterns, with what they need added to the tables. Raises PatternError."""
         plans, problems = [], []
-        for pattern in patterns:
+        for place, pattern in enumerate(patterns):
             try:
-                plans.append(self._plan(pattern))
+                plans.append(self._plan(pattern, place))
             except PatternError as error:
                 problems.append(str(error))
         if problems:
             raise PatternError("\n".join(problems))
         return plans
 
-    def _plan(self, pattern: Pattern) -> Plan:
+    def _plan(self, pattern: Pattern, place: int) -> Plan:
         per = grain_of(pattern.per)
         features = {**self.features, **pattern.features}
         try:
@@ -245,7 +263,7 @@ class Compiler:
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)
-        return Plan(pattern, per, pattern.tree, uses, partition_key(per, uses, pattern.tree))
+        return Plan(pattern, per, pattern.tree, uses, partition_key(per, uses, pattern.tree), place)
 
     def _resolve(self, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> dict[str, Use]:
         uses: dict[str, Use] = {}

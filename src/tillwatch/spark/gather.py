@@ -17,8 +17,13 @@ from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
 from tillwatch.spark.shards import Group
 
 
-def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[Group]) -> Iterator[tuple[int, bytes]]:
-    """The shards that a chunk touches, each with what it brings. Raises RunError when sums would not be exact."""
+def gather(
+    chunk: int, rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[Group]
+) -> Iterator[tuple[int, bytes]]:
+    """The shards that a chunk touches, each with what it brings, and those that are judged after it all the same.
+
+    Raises RunError when sums would not be exact.
+    """
     if float(np.abs(rows.amount).sum(dtype=np.float64)) >= SUM_LIMIT:
         raise RunError(
             f"the amounts are too large to be summed exactly: those of one chunk would pass {SUM_LIMIT} (scaled). "
@@ -30,8 +35,12 @@ def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[
             yield from _whole(rows, dictionaries, group)
             continue
         added = _added_up(frame, group)
-        for shard, part in _divided(added, dictionaries, group):
+        idle = set(group.shards) if group.judges_all(chunk) else set()
+        for shard, part in _divided(added, dictionaries, group) if len(rows) else ():
+            idle.discard(shard)
             yield shard, _packed(part, dictionaries, group)
+        for shard in sorted(idle):
+            yield shard, _packed(added.clear(), dictionaries, group)
 
 
 def _whole(rows: Rows, dictionaries: Mapping[str, Dictionary], group: Group) -> Iterator[tuple[int, bytes]]:

@@ -105,10 +105,10 @@ class Shard:
             arrays[f"texts.{key}"] = pack_texts(self.fold.decoder.dictionaries[key].texts(codes))
         return arrays
 
-    def _marked(self, marked: Sequence[Ints]) -> list[tuple[str, list[dict[str, str]], list[bool]]]:
+    def _marked(self, marked: Sequence[Ints]) -> list[tuple[int, list[dict[str, str]], list[bool]]]:
         return [
-            (judge.plan.pattern.id, self.fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
-            for judge, slots in zip(self.fold.judges, marked, strict=True)
+            (number, self.fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
+            for number, (judge, slots) in enumerate(zip(self.fold.judges, marked, strict=True))
             if len(slots)
         ]
 
@@ -125,8 +125,8 @@ class Shard:
         for grain in sorted(self.fold.tables, key=len):  # coarser tables first: finer ones refer to their slots
             self._load_table(grain, codes, arrays)
         for text in unpack_texts(arrays["marks"]):
-            pattern, keys, holds = json.loads(text)
-            self.fold.mark(pattern, keys, holds)
+            number, keys, holds = json.loads(text)
+            self.fold.mark(number, keys, holds)
         if "reach" in arrays:
             self._reach = Reach.of(unpack_texts(arrays["reach"])[0])
             self._log |= {int(n.removeprefix("log.")): a.tobytes() for n, a in arrays.items() if n.startswith("log.")}

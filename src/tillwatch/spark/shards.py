@@ -54,6 +54,11 @@ class Group:
         """The numbers of its shards."""
         return range(self.first, self.first + self.count)
 
+    def judges_all(self, chunk: int) -> bool:
+        """Whether all of its shards are judged after a chunk, also those that it brings no rows."""
+        in_force = (plan for plan in self.program.plans if plan.judges(chunk))
+        return any(plan.pattern.emit == "every_chunk" or plan.begins(chunk) for plan in in_force)
+
     def shard_of(self, key: Sequence[str]) -> int:
         """The shard of a key, given its clean texts: the same on every machine and in every version."""
         return self.first + zlib.crc32("\0".join(key).encode("utf-8", "surrogatepass")) % self.count

@@ -161,7 +161,7 @@ class _Reading:
         chunk = self._retry(lambda: self._landing.read(number, columns))
         (decoded,) = self._decoder.decode([chunk.frame])
         self._set_aside(chunk, decoded)
-        parts = gather(decoded.rows, self._decoder.dictionaries, self.plan.groups) if len(decoded.rows) else ()
+        parts = gather(number, decoded.rows, self._decoder.dictionaries, self.plan.groups)
         return [(0, number, "chunk", _account(chunk, decoded)), *((s, number, "rows", data) for s, data in parts)]
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:

@@ -125,8 +125,8 @@ def _fold(job: Job, number: int, rows: list[tuple[int, bytes]]) -> Iterator[Reco
 
 
 def _outcome(found: Outcome) -> bytes:
-    detections = [(d.chunk, d.pattern, d.action, d.key, d.evidence) for d in found.detections]
-    turns = [(t.chunk, t.pattern, t.key, t.holds) for t in found.turns]
+    detections = [(d.chunk, d.pattern, d.action, d.key, d.evidence, d.occasion, d.shadow) for d in found.detections]
+    turns = [(t.chunk, t.pattern, t.key, t.holds, t.cleared, t.shadow) for t in found.turns]
     return json.dumps({"detections": detections, "turns": turns}).encode()
 
 

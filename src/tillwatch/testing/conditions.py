@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
 
@@ -320,6 +320,15 @@ class Grammar:
         return join(f"{x.text} is {no}null", f"(({x.sql}) IS {no}NULL)", "bool", x)
 
 
+_life: Mapping[str, st.SearchStrategy[str | bool]] = {
+    "emit": st.sampled_from(["once", "on_enter", "every_chunk"]),
+    "cleared": st.booleans(),
+    "mode": st.sampled_from(["publish", "shadow"]),
+}
+drawn_lives: st.SearchStrategy[dict[str, str | bool]] = st.fixed_dictionaries({}, optional=_life)
+"""What a pattern says of the life of its detections, in the words of its file."""
+
+
 @st.composite
 def drawn_patterns(draw: st.DrawFn) -> Drawn:
     """A pattern of one, two or three keys."""
@@ -327,7 +336,7 @@ def drawn_patterns(draw: st.DrawFn) -> Drawn:
     own = {f"f{i}": feature for i, feature in enumerate(draw(st.lists(own_features(), max_size=3)))}
     grammar = Grammar(draw, per, {**BUILT_IN, **own})
     when = grammar.when()
-    return Drawn(per, grammar.features, grammar.thresholds, when)
+    return Drawn(per, grammar.features, grammar.thresholds, when, life=draw(drawn_lives))
 
 
 _rows = st.tuples(*(st.sampled_from(VALUES[k]) for k in KEYS), st.sampled_from(AMOUNTS))

@@ -42,9 +42,11 @@ def pattern_text(
     thresholds: Mapping[str, str] | None = None,
     id: str = "P",
     judge: str = "chunk",
+    life: Mapping[str, str | bool] | None = None,
 ) -> str:
-    """The file of a pattern."""
-    said = {"id": id, "action": "A", "per": list(per), "judge": judge, "features": dict(features or {}), "when": when}
+    """The file of a pattern; `life` has the fields `emit`, `cleared` and `mode`, as far as they are said."""
+    said: dict[str, object] = {"id": id, "action": "A", "per": list(per), "judge": judge}
+    said |= {"features": dict(features or {}), "when": when, **(life or {})}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
     return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])
@@ -73,8 +75,7 @@ def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
 
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
-    frame = frame_of(rows)
-    (decoded,) = fold.decoder.decode([frame])
+    (decoded,) = fold.decoder.decode([frame_of(rows)])
     assert not decoded.rejects, decoded.rejects
     return fold.step(number, decoded.rows)
 

@@ -22,7 +22,7 @@ from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
 from tillwatch.spark import worker
 from tillwatch.spark.batch import told_by
-from tillwatch.spark.detect import saves_of
+from tillwatch.spark.detect import columns_of, saves_of
 from tillwatch.spark.gather import gather
 from tillwatch.spark.manifest import SHARDS, Manifest, from_text, to_text
 from tillwatch.spark.objects import Objects
@@ -58,8 +58,7 @@ class Sharded:
         sent = [
             (shard, number, "rows", data)
             for number, rows in reversed(chunks)  # tasks end in any order
-            if len(rows)
-            for shard, data in gather(rows, decoder.dictionaries, self.groups)
+            for shard, data in gather(number, rows, decoder.dictionaries, self.groups)
         ]
         told = told_by([(r[0], r[2], r[3]) for r in self._folded(sent)], self._program)
         before, self.manifest = self.manifest, self.manifest.after(chunks[-1][0] + 1, told.versions)
@@ -70,9 +69,8 @@ class Sharded:
         """Folds a batch that nobody commits: its objects stay, and what the process holds is ahead of the manifest."""
         before = self.manifest
         for number, rows in chunks:
-            if len(rows):
-                sent = [(s, number, "rows", data) for s, data in gather(rows, decoder.dictionaries, self.groups)]
-                self._folded(sent)
+            sent = [(s, number, "rows", data) for s, data in gather(number, rows, decoder.dictionaries, self.groups)]
+            self._folded(sent)
         self.manifest = before
 
     def _folded(self, sent: Sequence[Record]) -> list[Record]:
@@ -95,8 +93,8 @@ class Sharded:
 
     def save(self) -> None:
         """Saves the tables, as rows by id."""
-        saved = next_saved(self.manifest, saves_of(self.groups))
-        order = Order(self._job, self.manifest.saved.chunk, saved.ids)
+        saved = next_saved(self.manifest, saves_of(self.groups, self._program))
+        order = Order(self._job, self.manifest.saved.chunk, saved.ids, columns_of(self._program))
         shards = tuple(sorted(saved.ids))
         numbers = records([(n, 0, "", b"") for n in range(len(shards))])
         for batch in dump_shards(order, shards, [numbers]):

@@ -7,7 +7,7 @@ ten-thousandths; so are their sums, differences and the products of two integers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
@@ -54,13 +54,14 @@ class Term:
 
 @dataclass(frozen=True, repr=False)
 class Drawn:
-    """A pattern: its keys, the features it may name, its thresholds, its condition."""
+    """A pattern: its keys, the features it may name, its thresholds, its condition, the life of its detections."""
 
     per: tuple[str, ...]
     features: Mapping[str, Aggregate]
     thresholds: Mapping[str, str]
     when: Term
     judge: str = "chunk"
+    life: Mapping[str, str | bool] = field(default_factory=dict)
 
     @property
     def own(self) -> dict[str, str]:
@@ -68,7 +69,7 @@ class Drawn:
         return {name: f.text for name, f in self.features.items() if f.text}
 
     def __repr__(self) -> str:
-        return f"per {self.per} on {self.judge} when {self.when.text} with {self.thresholds} {self.own}"
+        return f"per {self.per} on {self.judge} when {self.when.text} with {self.thresholds} {self.own} {self.life}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As hypothesis shows it."""
