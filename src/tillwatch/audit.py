@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tillwatch.detect import quarantine, snapshot
-from tillwatch.engine.decode import Decoder
-from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.features import GRAIN_ORDER
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
 from tillwatch.publish.files import render
 from tillwatch.retry import Retry
@@ -151,8 +149,8 @@ class _Reading:
         setup = pipeline.setup
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
-        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
-        self._fold = Fold(setup.program, self._decoder, setup.lookups)
+        self._decoder = setup.decoder()
+        self._fold = setup.fold(self._decoder)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()
@@ -207,7 +205,8 @@ class _Reading:
 
     def _take(self, batch: Sequence[Chunk]) -> None:
         decoded = self._decoder.decode([c.frame for c in batch])
-        for chunk, rows in zip(batch, decoded, strict=True):
+        for chunk, read in zip(batch, decoded, strict=True):
+            rows = self._fold.admit(read) if not self._removed else read
             number = chunk.info.number
             counted, wrong = len(rows.rows), len(rows.rejects)
             self._found.rows += chunk.frame.height
@@ -379,5 +378,5 @@ def _different(kept: TableRows, fresh: TableRows) -> list[str]:
 
 def _key_order(rows: TableRows) -> list[int]:
     """The places of rows in the order of their keys."""
-    keys = list(zip(*(rows.columns[k] for k in TEXT_COLUMNS if k in rows.columns), strict=True))
+    keys = list(zip(*(rows.columns[k] for k in GRAIN_ORDER if k in rows.columns), strict=True))
     return sorted(range(len(keys)), key=keys.__getitem__) if keys else list(range(len(rows.columns["id"])))

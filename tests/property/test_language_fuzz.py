@@ -27,7 +27,7 @@ from tillwatch.patterns.expression import ExpressionError, parse
 from tillwatch.patterns.features import parse_feature
 from tillwatch.testing.folding import fold_of, pattern_text, step
 
-EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "100"))
 FORBIDDEN = ("open", "exec", "compile", "import", "os.", "subprocess.", "socket.", "shutil.", "ctypes.", "pickle.")
 ROWS = [("A", "M", "a", "F", "5"), ("B", "M", "b", "M", "1"), ("A", "N", "a", "F", "0")]
 

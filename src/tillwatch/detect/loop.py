@@ -12,12 +12,13 @@ from tillwatch.detect import quarantine, snapshot
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.recovery import recover
 from tillwatch.detect.saving import Saving
-from tillwatch.engine.decode import Decoded, Decoder
-from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
+from tillwatch.engine.fold import PUNCTUAL, Fold, Outcome
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import LogError
 from tillwatch.landing import Landing
-from tillwatch.model import Chunk
+from tillwatch.model import REACH, Chunk
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
 from tillwatch.state.base import ChunkResult, Commit, State
@@ -47,6 +48,16 @@ class Setup:
     negative: bool = False
     rows_per_file: int = 50
     linger: float = 1.0
+    detail: Detail = PLAIN
+    lateness: Lateness = PUNCTUAL
+
+    def decoder(self) -> Decoder:
+        """What decodes chunks."""
+        return Decoder(self.columns, self.program.digits, self.negative, self.optional, self.detail)
+
+    def fold(self, decoder: Decoder) -> Fold:
+        """The program, with nothing folded yet."""
+        return Fold(self.program, decoder, self.lookups, self.lateness)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +102,8 @@ class Detect:
         self._quarantined = quarantined
         self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
-        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
-        self._fold = Fold(setup.program, self._decoder, setup.lookups)
+        self._decoder = setup.decoder()
+        self._fold = setup.fold(self._decoder)
         self._next = self._saved = 0
         self._saving = Saving(clock.monotonic())
         self._listed_at = clock.monotonic()
@@ -168,7 +179,8 @@ class Detect:
     def _fold_batch(self, chunks: Sequence[Chunk]) -> Commit:
         decoded = self._decoder.decode([c.frame for c in chunks])
         results, outcomes = [], []
-        for chunk, rows in zip(chunks, decoded, strict=True):
+        for chunk, read in zip(chunks, decoded, strict=True):
+            rows = self._fold.admit(read)
             self._set_aside(chunk, rows)
             outcomes.append(self._fold.step(chunk.info.number, rows.rows))
             reasons = quarantine.by_code(rows.rejects)
@@ -203,7 +215,9 @@ class Detect:
         """Brings the tables of the state up to the cursor."""
         began, touched = self._clock.monotonic(), self._fold.touched
         dirty = self._fold.take_dirty()
-        self._retry(lambda: self._state.save_tables(snapshot.dump(self._fold, dirty), self._next))
+        reach = self._fold.reach(self._next)
+        notes = {REACH: reach.text()} if reach else {}
+        self._retry(lambda: self._state.save_tables(snapshot.dump(self._fold, dirty), self._next, notes))
         self._saved = self._next
         self._saving.done(touched, began, self._clock.monotonic())
 

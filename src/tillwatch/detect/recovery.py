@@ -5,14 +5,14 @@ Nothing is committed here. The detections found on the way were committed before
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tillwatch.detect import snapshot
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
-from tillwatch.model import Chunk
+from tillwatch.model import REACH, Chunk, Reach
 from tillwatch.retry import Retry
 from tillwatch.state.base import Cursor, State, StoredDetection
 
@@ -30,6 +30,10 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     stored = retry(lambda: list(state.detections()))
     turns = retry(lambda: state.turns(cursor.tables))
     _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns)
+    if cursor.tables and fold.reads_time:
+        noted = retry(lambda: state.get_meta(REACH))
+        reach = Reach.of(noted) if noted else Reach(0, None)  # another engine saved the tables
+        _remember(fold, decoder, landing, state, reach, cursor.tables, retry)
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
@@ -44,16 +48,32 @@ def refold(
     fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> list[tuple[int, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order."""
-    columns = list(decoder.columns.values())
     found = []
+    for number, chunk in _decoded(decoder, landing, numbers, digests, retry):
+        found += [d.identity for d in fold.step(number, fold.admit(chunk).rows).detections]
+    return found
+
+
+def _remember(
+    fold: Fold, decoder: Decoder, landing: Landing, state: State, reach: Reach, tables: int, retry: Retry
+) -> None:
+    """The rows that windows still need, of chunks that the tables have already."""
+    digests = retry(lambda: state.digests(reach.first, tables - 1))
+    fold.resume(reach)
+    for number, chunk in _decoded(decoder, landing, range(reach.first, tables), digests, retry):
+        fold.remember(number, fold.admit(chunk).rows)
+
+
+def _decoded(
+    decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
+) -> Iterator[tuple[int, Decoded]]:
+    """These chunks, decoded some at a time."""
+    columns = list(decoder.columns.values())
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
         chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
         _check_digests(chunks, digests)
-        decoded = decoder.decode([c.frame for c in chunks])
-        for number, chunk in zip(batch, decoded, strict=True):
-            found += [d.identity for d in fold.step(number, chunk.rows).detections]
-    return found
+        yield from zip(batch, decoder.decode([c.frame for c in chunks]), strict=True)
 
 
 def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.engine.condition import Condition
-from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.decode import Decoded, Decoder, Rows
 from tillwatch.engine.evidence import evidence
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.judge import Judge
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData, LookupIndex
+from tillwatch.engine.row_judge import RowJudge, RowVerdict
+from tillwatch.engine.running import Running
 from tillwatch.engine.table import Table, Touch
-from tillwatch.model import Detection, Turn
-from tillwatch.patterns.program import Grain, Program
+from tillwatch.engine.windows import Windows
+from tillwatch.model import Detection, Reach, Turn
+from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
+
+PUNCTUAL = Lateness()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +43,68 @@ class Outcome:
 class Fold:
     """The running state of a program over a stream, or over some partitions of it."""
 
-    def __init__(self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = ()) -> None:
+    def __init__(
+        self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = (), lateness: Lateness = PUNCTUAL
+    ) -> None:
         self.program = program
         self.decoder = decoder
-        filters = Filters(decoder.dictionaries, program.digits)
+        self._filters = Filters(decoder.dictionaries, program.digits)
         grains = [t.grain for t in program.tables]
         self.tables: dict[Grain, Table] = {
-            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), filters) for t in program.tables
+            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), self._filters) for t in program.tables
         }
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
-        self.judges = [Judge(Condition(plan, self.tables, program.digits)) for plan in program.plans]
+        self._lateness = lateness
+        self.windows = Windows(program, self.tables, lateness, self._filters)
+        self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
+
+    def judge_of(self, plan: Plan) -> Judge | RowJudge:
+        """What judges a pattern, with nothing detected yet."""
+        if plan.pattern.judge == "transaction":
+            return RowJudge(plan, self.decoder.dictionaries, self.program.digits)
+        return Judge(Condition(plan, self.tables, self.program.digits))
 
     def _adopt(self, index: LookupIndex) -> None:
         for table in self.tables.values():
             if index.spec.name in table.lookups:
                 table.lookups[index.spec.name].value = np.zeros(0, index.dtype)
 
-    def step(self, chunk: int, rows: Rows) -> Outcome:
-        """Folds the valid rows of a chunk and judges every pattern on the state after it."""
-        if not len(rows):
+    def admit(self, decoded: Decoded) -> Decoded:
+        """The next chunk without the rows that are late, where these are quarantined."""
+        return self.windows.admit(decoded, self.decoder.columns.get("time", ""))
+
+    def step(self, chunk: int, rows: Rows, clock: int | None = None) -> Outcome:
+        """Folds the valid rows of a chunk and judges every pattern on the state after it.
+
+        `clock` is that of the whole stream after the chunk, where this fold sees only a part of its rows.
+        """
+        gone = self.windows.move(chunk, rows, clock)
+        if not len(rows) and not gone:
             return Outcome((), ())
-        touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
+        touches: Mapping[Grain, Touch] = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():
             self._settle(self.tables[grain], touch.new)
-        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in self.judges]
+        verdicts = self._judge_rows(chunk, rows, touches)
+        touches = self.windows.touched(touches, gone)
+        judges = [judge for judge in self.judges if isinstance(judge, Judge)]
+        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in judges]
+        self.windows.take_back(gone)
         self._add(rows, touches)
-        for judge, before in zip(self.judges, seen, strict=True):
+        self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
+        for judge, before in zip(judges, seen, strict=True):
             judge.condition.update(before, touches[judge.plan.per].new)
-        return self._judge(chunk, touches)
+        return self._judge(chunk, touches, verdicts)
+
+    def _judge_rows(self, chunk: int, rows: Rows, touches: Mapping[Grain, Touch]) -> dict[str, RowVerdict]:
+        """What patterns that are judged on transactions say, before the rows are added."""
+        judges = [judge for judge in self.judges if isinstance(judge, RowJudge)]
+        if not judges or not len(rows):
+            return {}
+        running = Running(rows, self.tables, touches, self.windows, self._filters)
+        return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in judges}
 
     def _settle(self, table: Table, new: Ints) -> None:
         """Gives new slots their coarser slots and their lookup values."""
@@ -81,34 +119,48 @@ class Fold:
                 joined.value[new], joined.known[new] = index.find(codes)
 
     def _add(self, rows: Rows, touches: Mapping[Grain, Touch]) -> None:
-        risen = {grain: table.add(rows, touches[grain]) for grain, table in self.tables.items()}
+        clock = self.windows.clock
+        risen = {grain: table.add(rows, touches[grain], clock) for grain, table in self.tables.items()}
         for grain, table in self.tables.items():
             self._dirty[grain].append(touches[grain].unique)
             for acc in table.spec.accumulators:
-                if acc.op == "distinct":
+                if acc.op == "distinct" and not acc.last:
                     slots = risen[acc.child][acc.counter]
                     parents = slots if acc.child == grain else self.tables[acc.child].up[grain][slots]
                     np.add.at(table.columns[acc.name], parents, 1)
 
-    def _judge(self, chunk: int, touches: Mapping[Grain, Touch]) -> Outcome:
+    def _judge(self, chunk: int, touches: Mapping[Grain, Touch], verdicts: Mapping[str, RowVerdict]) -> Outcome:
         detections: list[Detection] = []
         turns: list[Turn] = []
         for judge in self.judges:
-            verdict = judge.judge(touches)
-            first = verdict.risen[~judge.detected[verdict.risen]]
-            again = verdict.risen[judge.detected[verdict.risen]]
-            judge.detected[first] = True
-            detections += self._detections(judge, first, chunk)
-            for slots, holds in ((again, True), (verdict.fallen, False)):
-                turns += [Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, slots)]
+            if isinstance(judge, Judge):
+                found, again, fallen = self._judge_chunk(judge, chunk, touches)
+            elif (rows := verdicts.get(judge.plan.pattern.id)) is not None:
+                slots = touches[judge.plan.per].slots[rows.rows]
+                found, again, fallen = self._found(judge.plan, slots, chunk, rows.evidence), rows.again, rows.fallen
+            else:
+                continue
+            detections += found
+            for turned, holds in ((again, True), (fallen, False)):
+                turns += [Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, turned)]
         return Outcome(tuple(detections), tuple(sorted(turns, key=lambda t: (t.pattern, *t.key.values()))))
 
-    def _detections(self, judge: Judge, slots: Ints, chunk: int) -> list[Detection]:
+    def _judge_chunk(
+        self, judge: Judge, chunk: int, touches: Mapping[Grain, Touch]
+    ) -> tuple[list[Detection], Ints, Ints]:
+        verdict = judge.judge(touches)
+        first = verdict.risen[~judge.detected[verdict.risen]]
+        again = verdict.risen[judge.detected[verdict.risen]]
+        judge.detected[first] = True
+        reasons = evidence(judge.condition, first, chunk) if len(first) else []
+        return self._found(judge.plan, first, chunk, reasons), again, verdict.fallen
+
+    def _found(self, plan: Plan, slots: Ints, chunk: int, reasons: Sequence[dict[str, Any]]) -> list[Detection]:
+        """Detections in the order of CONTRACT 6."""
         if not len(slots):
             return []
-        pattern = judge.plan.pattern
-        reasons = evidence(judge.condition, slots, chunk)
-        keys = self.keys(judge.plan.per, slots)
+        pattern = plan.pattern
+        keys = self.keys(plan.per, slots)
         found = [Detection(chunk, pattern.id, pattern.action, k, e) for k, e in zip(keys, reasons, strict=True)]
         return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
 
@@ -141,6 +193,26 @@ class Fold:
         for name, values in counters.items():
             table.columns[name][slots] = values
         self._settle(table, slots)
+
+    @property
+    def reads_time(self) -> bool:
+        """Whether anything depends on the times of rows."""
+        return self.decoder.detail.times is not None
+
+    def reach(self, following: int) -> Reach | None:
+        """What the windows need of the log before the chunk that follows; None when there are none."""
+        return self.windows.reach(following)
+
+    def resume(self, reach: Reach) -> None:
+        """Begins to remember at the chunk that the windows reach back to; what was remembered is forgotten."""
+        self.windows = Windows(self.program, self.tables, self._lateness, self._filters)
+        self.windows.clock = reach.clock
+
+    def remember(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
+        """Takes the rows of a chunk that the loaded tables have for those that windows may still need."""
+        self.windows.move(chunk, rows, clock)
+        slots = {grain: table.slots_of(rows.codes, len(rows)) for grain, table in self.tables.items()}
+        self.windows.remember(chunk, rows, slots)
 
     def mark(self, pattern: str, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
         """Notes that a pattern was detected for these keys, and whether it holds for them now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import Expr, ExpressionError, parse
@@ -13,6 +13,9 @@ from tillwatch.patterns.features import Feature
 
 if TYPE_CHECKING:
     from tillwatch.patterns.examples import Example
+
+Judge = Literal["chunk", "transaction"]
+"""When a pattern is judged: after every chunk, or on every transaction, with the values before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Pattern:
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(""))
+    judge: Judge = "chunk"
     runbook: str = ""
     examples: tuple[Example, ...] = ()
 

@@ -27,6 +27,7 @@ from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
+from tillwatch.model import REACH, Reach
 from tillwatch.retry import Retry
 from tillwatch.spark.batch import Told, told_by
 from tillwatch.spark.manifest import NOTE, Manifest, Saved, from_text, to_text
@@ -71,6 +72,7 @@ class Places:
             fence,
             chunks,
             tasks,
+            setup.detail,
         )
 
 
@@ -122,7 +124,7 @@ class SparkDetect:
         tables = snapshot.shapes(setup.program)
         cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
         self._manifest = self._begun(cursor)
-        self._groups = groups_of(setup.program, self._manifest.buckets)
+        self._groups = groups_of(setup.program, self._manifest.buckets, setup.lateness)
         self._saves = saves_of(self._groups)
         self._cursor, self._tables = cursor.chunk, cursor.tables
         self._lookups = self._objects.put_lookups(self._groups, setup.lookups, setup.fingerprint)
@@ -253,6 +255,8 @@ class SparkDetect:
         order = Order(self._job(), self._manifest.saved.chunk, saved.ids)
         manifest = replace(self._manifest, saved=saved)
         notes = {NOTE: to_text(manifest)}
+        if self._setup.program.windows:  # the shards have what they need; another engine then reads the whole log
+            notes[REACH] = Reach(0, None).text()
         if staging := self._state.staging():
             merge = Merge(saved.chunk, self._cursor, self._tables, notes)
             self._retry(lambda: save_staged(self._spark, staging, self._settings.state, order, merge))

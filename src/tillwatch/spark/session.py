@@ -126,14 +126,15 @@ def _check_pyspark() -> None:
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
-    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     if there:
         return SparkSession.builder.getOrCreate()
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ  # Java runs already, as spark-submit was told
-    settings = {**_START, "spark.app.name": "tillwatch", **spark.conf, **({} if under_submit else _java(spark, folder))}
+    java = {} if under_submit else _java(spark, folder)
+    settings = {**_START, "spark.app.name": "tillwatch", **spark.conf, **java}
     if spark.master is not None or not under_submit:
         settings["spark.master"] = spark.master or "local[*]"
     try:

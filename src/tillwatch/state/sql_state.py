@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any
 
 from tillwatch.errors import StateConflict, StateError, StateMissing
@@ -170,12 +171,16 @@ class SqlState(ABC):
         last = {(t.pattern, key): int(t.holds) for t, key in keyed}
         self._run_each("set_holds", [(holds, *key) for key, holds in last.items()])
 
-    def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
+    def save_tables(
+        self, tables: Iterable[TableRows], chunk: int, notes: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         with self._transaction():
             for table in tables:
                 if table.columns["id"]:
                     self._put_rows(table)
             self._set_meta("tables", str(chunk))
+            for key, value in notes.items():
+                self._set_meta(key, value)
 
     def staging(self) -> Staging | None:
         return None
