@@ -11,6 +11,7 @@ from pathlib import Path
 from tillwatch.compose import Composed, object_places, overlaps
 from tillwatch.config import Output, Settings, is_uri, masked
 from tillwatch.config.mounted import secret_of
+from tillwatch.config.secrets import is_hidden_setting
 from tillwatch.detect.event_time import time_meaning
 from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.ingest import IngestSettings, look
@@ -81,6 +82,7 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
         place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
         yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
     yield from _place_lines(pipeline)
+    yield from _engine_lines(settings)
     for each in composed.program.plans:
         yield from _pattern_lines(each)
 
@@ -103,6 +105,17 @@ def _place_lines(pipeline: Pipeline) -> Iterator[str]:
         yield f"            not asked now, but tried first thing in a run: {', '.join(first)}"
     if later := [name for name in elsewhere if name not in TRIED_FIRST]:
         yield f"            not asked now, but when a run writes there: {', '.join(later)}"
+
+
+def _engine_lines(settings: Settings) -> Iterator[str]:
+    """What is different from the embedded engine."""
+    if settings.engine != "spark":
+        return
+    spark = settings.spark
+    yield f"engine      spark, master {masked(spark.master or 'as spark-submit says, else local[*]')}"
+    yield f"            its state in {masked(spark.state)}, {spark.buckets or 'as many as cores'} buckets"
+    for name, value in spark.conf.items():
+        yield f"            {name} = {'***' if is_hidden_setting(name) else masked(value)}"
 
 
 def _pattern_lines(plan: Plan) -> Iterator[str]:

@@ -77,9 +77,9 @@ def prepare(folder: Path, files: Files, config: str = "", and_also: str = "", so
         return path
 
 
-def work(config: Path) -> Result:
+def work(config: Path, engine: str = "engine=embedded") -> Result:
     """Works off what is there, and proves that every landed row is counted or in the quarantine."""
-    pipeline = Pipeline.open(config)
+    pipeline = Pipeline.open(config, [engine])
     notices: list[str] = []
     error = ""
     try:
@@ -105,9 +105,16 @@ def proved(pipeline: Pipeline) -> list[dict[str, Any]]:
     return set_aside
 
 
-def run(folder: Path, files: Files, config: str = "", and_also: str = "", source: str = "rows: 100") -> Result:
+def run(
+    folder: Path,
+    files: Files,
+    config: str = "",
+    and_also: str = "",
+    source: str = "rows: 100",
+    engine: str = "engine=embedded",
+) -> Result:
     """Prepares and works."""
-    return work(prepare(folder, files, config, and_also, source))
+    return work(prepare(folder, files, config, and_also, source), engine)
 
 
 def csv(*rows: str) -> str:
@@ -420,17 +427,17 @@ NO_AMOUNTS = {
 }
 
 
-def test_amounts_that_count(tmp_path: Path) -> None:
+def test_amounts_that_count(engine: str, tmp_path: Path) -> None:
     """Finite decimal numbers in any spelling, rounded half to even to four digits."""
-    done = run(tmp_path, {"a.csv": csv(*(f"1,C{n},M,F,x,{text}" for n, text in enumerate(AMOUNTS)))})
+    done = run(tmp_path, {"a.csv": csv(*(f"1,C{n},M,F,x,{text}" for n, text in enumerate(AMOUNTS)))}, engine=engine)
     assert done.counted == {f"C{n}": value for n, value in enumerate(AMOUNTS.values())}
     assert done.set_aside == []
 
 
-def test_amounts_that_do_not_count(tmp_path: Path) -> None:
+def test_amounts_that_do_not_count(engine: str, tmp_path: Path) -> None:
     """Each is quarantined with its code and its text as it came; the row after each is counted."""
     rows = [line for text in NO_AMOUNTS for line in (f"1,X,M,F,x,{text}", "1,Good,M,F,x,2")]
-    done = run(tmp_path, {"a.csv": csv(*rows)})
+    done = run(tmp_path, {"a.csv": csv(*rows)}, engine=engine)
     found = [(r["row"], r["row_data"]["amount"], r["code"]) for r in done.set_aside]
     assert found == [(2 * n + 1, text, code) for n, (text, code) in enumerate(NO_AMOUNTS.items())]
     assert done.counted == {"Good": 2.0 * len(NO_AMOUNTS)}
@@ -444,10 +451,11 @@ def test_amounts_that_do_not_count(tmp_path: Path) -> None:
         ("{negative: true}", {"A": 2.5, "B": 3.5, "C": 99999999999.0, "N": -0.5, "Z": 0.0}),
     ],
 )
-def test_amounts_as_configured(amounts: str, counted: dict[str, float], tmp_path: Path) -> None:
+def test_amounts_as_configured(amounts: str, counted: dict[str, float], engine: str, tmp_path: Path) -> None:
     """Fraction digits set the rounding and the largest amount; negative amounts count when they are allowed."""
     texts = {"A": "2.5", "B": "3.5", "C": "99999999999", "N": "-0.5", "Z": "-0.00001"}
-    done = run(tmp_path, {"a.csv": csv(*(f"1,{c},M,F,x,{text}" for c, text in texts.items()))}, f"amounts: {amounts}\n")
+    rows = csv(*(f"1,{c},M,F,x,{text}" for c, text in texts.items()))
+    done = run(tmp_path, {"a.csv": rows}, f"amounts: {amounts}\n", engine=engine)
     assert done.counted == counted
 
 
@@ -464,38 +472,38 @@ def test_an_amount_that_is_rounded_out_of_range(tmp_path: Path) -> None:
     assert "rounded to 4 digits is not below 100000000000" in done.set_aside[0]["reason"]
 
 
-def test_sums_that_would_leave_64_bits_end_the_run(tmp_path: Path) -> None:
+def test_sums_that_would_leave_64_bits_end_the_run(engine: str, tmp_path: Path) -> None:
     """Sums are exact or the run stops and says so, on every try; nothing of the chunk is kept."""
     rows = [f"{n},C,M,F,x,99999999999.9999" for n in range(5000)]
     config = prepare(tmp_path, {"a.csv": csv(*rows)}, source="rows: 5000")
     for _ in range(2):
         with pytest.raises(RunError, match="the amounts are too large to be summed exactly"):
-            Pipeline.open(config).run(once=True)
+            Pipeline.open(config, [engine]).run(once=True)
     now = status(Pipeline.open(config))
     assert (now.landed_rows, now.counted, now.processed_chunks) == (5000, 0, 0)
 
 
-def test_empty_keys(tmp_path: Path) -> None:
+def test_empty_keys(engine: str, tmp_path: Path) -> None:
     """A key that is empty once it is cleaned quarantines its row; which key is said, with its column."""
     empty = ["", "  ", "''", '""', "\u00a0", " '' "]
     rows = [f"1,{key},M,F,x,1" for key in empty] + [f"1,C,{key},F,x,1" for key in empty]
     rows += [f"1,C,M,F,{key},1" for key in empty]
-    done = run(tmp_path, {"a.csv": csv(*rows, "1,Good,M,,x,1")})
+    done = run(tmp_path, {"a.csv": csv(*rows, "1,Good,M,,x,1")}, engine=engine)
     keys = [(name, key) for name in ("customer", "merchant", "category") for key in empty]
     found = [(r["code"], r["reason"], r["row_data"][r["code"].removesuffix("_empty")]) for r in done.set_aside]
     assert found == [(f"{name}_empty", f"{name} ({name}) is empty", key.replace('""', "")) for name, key in keys]
     assert done.counted == {"Good": 1.0}
 
 
-def test_keys_are_cleaned_once(tmp_path: Path) -> None:
+def test_keys_are_cleaned_once(engine: str, tmp_path: Path) -> None:
     """White space, then one layer of matching quotes: spellings of one key are one key, others are others."""
     same = ["C", " C ", "'C'", " 'C'\t", '"""C"""', "\u3000C"]
     other = ["''C''", "'C", "c", "C.", "' C'"]
-    done = run(tmp_path, {"a.csv": csv(*(f"1,{key},M,F,x,1" for key in (*same, *other)))})
+    done = run(tmp_path, {"a.csv": csv(*(f"1,{key},M,F,x,1" for key in (*same, *other)))}, engine=engine)
     assert done.counted == {"C": 6.0} | dict.fromkeys(["'C'", "'C", "c", "C.", " C"], 1.0)
 
 
-def test_gender_spellings(tmp_path: Path) -> None:
+def test_gender_spellings(engine: str, tmp_path: Path) -> None:
     """F, female, M, male, E and enterprise in any case and quotes; all else is unknown, and no row invalid for it."""
     spellings = {
         "F": ["F", "f", "female", "FEMALE", "'F'", " Female ", '"""f"""'],
@@ -512,7 +520,7 @@ def test_gender_spellings(tmp_path: Path) -> None:
         f" when: {' and '.join(f'{name} >= 0' for name in names.values())}}}\n",
         "utf-8",
     )
-    pipeline = Pipeline.open(config)
+    pipeline = Pipeline.open(config, [engine])
     pipeline.run(once=True)
     found = {d["MerchantId"]: json.loads(d["evidence"])["features"] for d in pipeline.detections().to_dicts()}
     nobody = dict.fromkeys(names.values(), 0)

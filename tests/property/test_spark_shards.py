@@ -123,10 +123,11 @@ def check_shards(
             found, turned = sharded.batch(fold.decoder, batch)
             detections += found
             turns += turned
+            assert not sharded.objects.missing(sharded.manifest)
             done, number = done + size, number + 1
         sharded.save()
-        sharded.objects.collect(sharded.manifest)
-        assert not sharded.objects.missing(sharded.manifest)
+        sharded.restart()
+        assert sharded.names == sharded.manifest.named
     outcomes = [fold.step(n, chunk) for n, chunk in enumerate(rows)]
     assert detections == [d for o in outcomes for d in o.detections]
     assert turns == [t for o in outcomes for t in o.turns]

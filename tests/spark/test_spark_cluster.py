@@ -20,22 +20,23 @@ from tillwatch.testing.servers.spark_cluster import spark_cluster
 pytestmark = pytest.mark.slow
 
 
-def test_a_worker_killed_on_the_way_changes_nothing(site: Site, done: Site, tmp_path: Path) -> None:
-    """Two workers on loopback, one killed with its executor after the first batch: the same result."""
+def test_a_worker_killed_on_the_way_changes_nothing(new: Site, done: Site, tmp_path: Path) -> None:
+    """Two workers on loopback, one killed with its executor while chunks land and are worked off: the same result."""
     with spark_cluster(tmp_path) as cluster:
-        overrides = (f"spark.master={cluster.url}", "source.rows=100000", "spark.conf={spark.executor.memory: 512m}")
-        command = [sys.executable, "-m", "tillwatch", "detect", "--once", "-c", str(site.config)]
+        paced = ("source.every=0.5", "detections.linger=60")
+        overrides = (f"spark.master={cluster.url}", *paced, "spark.conf={spark.executor.memory: 512m}")
+        command = [sys.executable, "-m", "tillwatch", "run", "--once", "-c", str(new.config)]
         with (tmp_path / "driver.log").open("wb") as log:
             driver = subprocess.Popen([*command, *(a for o in overrides for a in ("--set", o))], stdout=log, stderr=log)
             try:
-                wait_for_chunks(site, 6, driver, tmp_path / "driver.log")
+                wait_for_chunks(new, 3, driver, tmp_path / "driver.log")
                 cluster.workers[0].send_signal(signal.SIGKILL)
                 assert driver.wait(180) == 0, (tmp_path / "driver.log").read_text()
             finally:
                 driver.kill()
                 driver.wait()
-    assert site.outcome() == done.outcome()
-    assert site.problems() == []
+    assert new.outcome() == done.outcome()
+    assert new.problems() == []
 
 
 def wait_for_chunks(site: Site, count: int, driver: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,75 +1,141 @@
-"""The driver killed by SIGKILL wherever state, commit, Spark's checkpoint and publishing could disagree.
+"""The driver killed by SIGKILL wherever executors' state, commit and publishing could disagree, while X lands chunks.
 
-A killed process is one of its own, with its own Spark; the work is ended in this one.
+A killed process is one of its own, with its own Spark; the work is ended in this one. Each costs some ten seconds, so
+three are killed; all of them with TILLWATCH_SPARK_FULL=1.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import tempfile
+import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from tillwatch.testing.crash import Site
+from tillwatch.pipeline import Event, Landed, Pipeline
+from tillwatch.spark.manifest import NOTE, from_text
+from tillwatch.testing.crash import Site, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spark")]
 
-KILLED = -signal.SIGKILL
+FULL = os.environ.get("TILLWATCH_SPARK_FULL") == "1"
+ROWS, CHUNKS = 20, 300
+EVERY = 0.3
+PATIENCE = 180.0
+
+# Where a process dies: at a point of the driver, or as soon as an executor has put something into a folder.
+KILLS: Mapping[str, str] = {
+    "executors' state put, batch at work": "folder:spark/shards",
+    "committed, not published": "point:state.commit.after#1",
+    "published, not marked": "point:detections.put.after#1",
+    "chunks read, executors' state not put": "folder:quarantine",
+    "executors' state put, not committed": "point:state.commit.before#1",
+    "within the commit": "point:state.commit.commit#1",
+    "planned, not published": "point:detections.put.before#1",
+    "marked": "point:state.mark_published.after#1",
+    "tables saved, not noted": "point:state.save_tables.after#1",
+    "garbage known, not removed": "point:shards.delete.before#1",
+}
+CHOSEN = list(KILLS.items())[: None if FULL else 3]
 
 
-def assert_right(site: Site, done: Site) -> None:
-    """After the work is ended: all is as if nothing had happened."""
-    site.pipeline.detect(once=True)
-    assert site.outcome() == done.outcome()
-    assert site.problems() == []
+def test_killed_drivers_leave_nothing_undone(
+    fine: Site, done_fine: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed again and again while chunks land: what is there once stays, and all ends as if nothing had happened."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    seen: dict[str, dict[str, bytes]] = {}
+    with landing(fine, len(CHOSEN) + 1) as next_part:
+        for name, how in CHOSEN:
+            next_part()
+            kill(fine, *how.split(":"))
+            there = fine.objects()
+            assert {r: {n: there[r].get(n) for n in files} for r, files in seen.items()} == seen, name
+            assert named(fine) <= objects(fine), name
+            seen = there
+        next_part()
+    fine.pipeline.detect(once=True)
+    assert set(fine.outcome().differences(done_fine.outcome())) <= {"published"}  # by then some files were short
+    assert fine.problems() == []
+    assert named(fine) == objects(fine)
+    assert [p.name for p in temporary.iterdir() if not p.name.startswith("pymp-")] == []  # that is of the tests
 
 
-@pytest.mark.parametrize(
-    "points",
-    [
-        ("state.commit.before#2",),
-        ("state.commit.after#2",),
-        ("state.commit.before#1", "state.commit.before#1"),
-        ("state.commit.commit#2", "detections.put.link#1"),
-        ("state.save_tables.after#1",),
-    ],
-    ids=["state written, not committed", "committed, no checkpoint", "twice in a row", "within", "tables saved"],
-)
-def test_a_killed_driver_leaves_nothing_undone(site: Site, done: Site, points: tuple[str, ...]) -> None:
-    """Killed between the executors' state and the commit, between the commit and Spark's checkpoint, twice in a row,
-    within the commit's transaction, while publishing, between the saving of tables and the note of it."""
-    for point in points:
-        assert site.work("--batch-chunks", "6", "--kill-at", point, "detect") == KILLED, site.said
-    assert_right(site, done)
+@contextmanager
+def landing(site: Site, parts: int) -> Iterator[Callable[[], None]]:
+    """Mechanism X at work beside; each call allows it one more part of the chunks. Returns when all are landed."""
+    allowed, landed = threading.Semaphore(0), threading.Event()
+    size = -(-CHUNKS // parts)
+
+    def pace(event: Event) -> None:
+        if isinstance(event, Landed):
+            if (event.chunk + 1) % size == 0:
+                allowed.acquire()
+            landed.wait(EVERY)
+
+    def work() -> None:
+        allowed.acquire()
+        site.pipeline.ingest(once=True, observer=pace)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield allowed.release
+        landed.set()  # nobody is killed any more: the rest at once
+    finally:
+        for _ in range(parts):
+            allowed.release()
+        landed.set()
+        thread.join()
 
 
-def test_a_driver_killed_inside_a_batch_leaves_nothing_undone(site: Site, done: Site) -> None:
-    """Killed twice as soon as an executor has put the state of a shard, wherever the driver is then."""
-    shards = site.folder / "tillwatch-data/spark/shards"
-    for _ in range(2):
-        before = objects(shards)
-        process = site.start("--batch-chunks", "4", "detect")
-        wait_for_other(shards, before)
+def kill(site: Site, kind: str, where: str) -> None:
+    """A driver that works until it dies there, by SIGKILL."""
+    if kind == "point":
+        process = site.start("--batch-chunks", "8", "--endless", "--kill-at", where, "detect")
+    else:
+        folder = site.folder / "tillwatch-data" / where
+        before = names(folder)
+        process = site.start("--batch-chunks", "8", "--endless", "detect")
+        wait_for_other(folder, before, process)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
-        process.join()
-    assert_right(site, done)
+    assert finish(process, PATIENCE) == -signal.SIGKILL, site.said
 
 
-def objects(folder: Path) -> set[str]:
-    """The names below a folder."""
-    return {p.name for p in folder.glob("*/*") if not p.name.startswith(".")}
-
-
-def wait_for_other(folder: Path, before: set[str], seconds: float = 90.0) -> None:
+def wait_for_other(folder: Path, before: set[str], process: BaseProcess) -> None:
     """Returns as soon as there is an object that was not there before."""
     from watchfiles import watch
 
     folder.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE
     for _ in watch(folder, yield_on_timeout=True, rust_timeout=100, debounce=1, step=1):
-        if objects(folder) - before:
+        if names(folder) - before:
             return
-        assert time.monotonic() < until, "no shard was put"
+        assert process.is_alive() and time.monotonic() < until, "nothing was put"
+
+
+def names(folder: Path) -> set[str]:
+    """The objects below a folder."""
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")}
+
+
+def objects(site: Site) -> set[str]:
+    """The objects of the executors' state."""
+    return {f"shards/{name}" for name in names(site.folder / "tillwatch-data/spark/shards")}
+
+
+def named(site: Site) -> frozenset[str]:
+    """Those that count."""
+    with Pipeline.open(site.config).opened(readonly=True) as state:
+        manifest = from_text(state.get_meta(NOTE))
+    return manifest.named if manifest else frozenset()

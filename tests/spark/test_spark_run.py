@@ -17,6 +17,7 @@ from tillwatch.pipeline import Pipeline
 from tillwatch.spark import detect
 from tillwatch.spark.manifest import NOTE, Manifest, from_text
 from tillwatch.testing.crash import Site
+from tillwatch.testing.sparks import untouched
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spark")]
 
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spark")]
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several batches a run."""
-    monkeypatch.setattr(detect, "BATCH_CHUNKS", 5)
+    monkeypatch.setattr(detect, "BATCH_CHUNKS", 8)
 
 
 def run(site: Site, engine: str = "spark", *overrides: str) -> None:
@@ -69,6 +70,7 @@ def table(site: Site, name: str) -> list[tuple[object, ...]]:
 
 def test_the_result_is_that_of_the_embedded_engine(site: Site, done: Site) -> None:
     """Detections, turns, accounts, quarantine, published files and tables are the same; only named objects are left."""
+    assert untouched(done.pipeline) > 3  # patterns come true also for keys that a chunk has no row of
     run(site)
     assert site.outcome() == done.outcome()
     assert site.problems() == []
@@ -77,14 +79,11 @@ def test_the_result_is_that_of_the_embedded_engine(site: Site, done: Site) -> No
     assert objects(site) == manifest(site).named
 
 
-def test_x_and_y_together_give_the_same(data: object, landed: Site, done: Site, tmp_path: Path) -> None:
+def test_x_and_y_together_give_the_same(new: Site, done: Site) -> None:
     """`run --once` lands and detects side by side."""
-    site = Site(tmp_path / "site")
-    site.folder.mkdir()
-    shutil.copy(landed.config, site.config)
-    Pipeline.open(site.config).run(once=True)
-    assert site.outcome().detections == done.outcome().detections
-    assert site.problems() == []
+    Pipeline.open(new.config).run(once=True)
+    assert new.outcome().detections == done.outcome().detections
+    assert new.problems() == []
 
 
 def test_an_endless_run_keeps_up_and_stops(site: Site, done: Site) -> None:
@@ -175,7 +174,7 @@ def test_a_state_that_stays_is_gone_on_from(site: Site, done: Site) -> None:
         garbage.write_bytes(b"left by a killed task")
         if not list(away.iterdir()):
             break
-        bring_back(site, 9)
+        bring_back(site, 12)
     assert site.outcome().differences(done.outcome()) == ["published"]  # each run ended with a short file
     assert site.problems() == []
 

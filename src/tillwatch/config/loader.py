@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from tillwatch.config.environment import expanded, expanded_text, is_replaced, secrets_in
 from tillwatch.config.kinds import OUTPUTS, is_uri
-from tillwatch.config.secrets import is_secret_key
+from tillwatch.config.secrets import is_secret_key, is_secret_setting
 from tillwatch.config.settings import Lookup, Output, Section, Settings
 from tillwatch.config.shape import SHORT, overridden, written_out
 from tillwatch.config.yaml import (
@@ -143,7 +143,7 @@ def _mismatch(details: ErrorDetails, path: tuple[str, ...], node: Node) -> str:
     if kind == "rule":
         return details["msg"]
     # Who misreads `secret_env` writes the secret itself there.
-    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env"
+    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env" or (path[0] == "spark" and is_secret_setting(path[-1]))
     found = f"found {'***' if hidden else node.shown()}"
     if isinstance(node, ScalarNode) and is_replaced(node.raw):
         found += " from the environment"

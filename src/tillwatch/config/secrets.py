@@ -16,6 +16,29 @@ _ENVIRONMENT = re.compile(r"(?<!\$)\$\{\w+\}")
 # Keys and tokens that are known when seen: those of AWS and of Google.
 _KNOWN_KEY = re.compile(r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[\w-]{35}|ya29\.[\w-]{8,}|GOOG1[A-Z0-9]{20,})")
 
+_KEYS = r"(?:access|account|api|private|secret|shared|session)[._-]?key"
+_SECRET_SETTING = re.compile(
+    rf"(?:password|passwd|passphrase|pwd|secret|token|{_KEYS})$|\.(?:account\.key|client\.secret|sas)\.", re.IGNORECASE
+)
+HIDDEN_SETTINGS = rf"(?i)passw|passphrase|pwd|secret|credential|token|\.sas\.|{_KEYS}"
+"""The Spark settings whose values are not shown, by what is in their names; as Python and Java read it."""
+
+
+def is_secret_setting(name: str) -> bool:
+    """Whether a Spark setting is a secret itself, by its name.
+
+    >>> is_secret_setting("spark.hadoop.fs.azure.account.key.ours.dfs.core.windows.net")
+    True
+    >>> is_secret_setting("spark.hadoop.fs.s3a.aws.credentials.provider")
+    False
+    """
+    return _SECRET_SETTING.search(name) is not None
+
+
+def is_hidden_setting(name: str) -> bool:
+    """Whether the value of a Spark setting is not shown: better one too many."""
+    return re.search(HIDDEN_SETTINGS, name) is not None
+
 
 def masked(text: str) -> str:
     """The text with passwords, keys and signatures in it replaced by ***.

@@ -5,7 +5,7 @@ The step is the pipeline's own. Nothing is written: not the state, not a detecti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
@@ -76,10 +76,14 @@ class Backtest:
 
 @dataclass(slots=True)
 class Folding:
-    """The fold of all patterns that read rows in one way. A pattern that is there already is not folded twice."""
+    """The fold of all patterns that read rows in one way. A pattern that is there already is not folded twice.
+
+    Only the first `explained` patterns keep the evidence of their detections: of a long sweep it would be too much.
+    """
 
     setup: Setup
     patterns: list[Pattern] = field(default_factory=list)
+    explained: int = 0
     fold: Fold = field(init=False)
     found: list[list[Detection]] = field(init=False)
     _places: list[int] = field(init=False)
@@ -90,6 +94,12 @@ class Folding:
         declared = side.composed.program.features
         self.patterns += [replace(p, features={**declared, **p.features}) for p in patterns]
         return range(first, len(self.patterns))
+
+    def add_side(self, side: Side) -> dict[str, int]:
+        """Takes all patterns of a side up, with their evidence; returns their numbers by id."""
+        numbers = self.add(side.patterns, side)
+        self.explained = len(self.patterns)
+        return dict(zip((p.id for p in side.patterns), numbers, strict=True))
 
     def start(self) -> None:
         """Makes the fold. Raises PatternError."""
@@ -105,9 +115,11 @@ class Folding:
 
     def take(self, chunks: Sequence[Chunk]) -> None:
         """Folds some chunks."""
+        explained = set(self._places[: self.explained])
         for _, _, outcome in stepped(self.fold, [c.info.number for c in chunks], [c.frame for c in chunks]):
             for detection in outcome.detections:
-                self.found[int(detection.pattern)].append(detection)
+                plan = int(detection.pattern)
+                self.found[plan].append(detection if plan in explained else replace(detection, evidence={}))
 
     def detections(self, number: int) -> list[Detection]:
         """What pattern `number` has detected, under its own name."""
@@ -142,42 +154,72 @@ def backtest(
     chunks after `last`. Raises LogError when the log is not whole, or has not so many chunks; ConfigError for a sweep
     over what is not there.
     """
-    swept = [points(sweep, trial.draft.patterns) for sweep in sweeps]
-    now, draft = foldings(trial)
-    before = dict(zip((p.id for p in trial.now.patterns), now.add(trial.now.patterns, trial.now), strict=True))
-    after = dict(zip((p.id for p in trial.draft.patterns), draft.add(trial.draft.patterns, trial.draft), strict=True))
-    tried = [draft.add(patterns, trial.draft) for patterns in swept]
-    every = [now] if now is draft else [now, draft]
-    for folding in every:
-        folding.start()
+    tested = _Tested.of(trial, sweeps)
     landing = trial.pipeline.landing
     end = _end(landing, first, last, retry)
     days, as_run = retry(lambda: _known(trial))
-    rows, times = _fold(every, trial, range(end + 1), retry, on_progress)
-
-    def changes(pattern: str, found: list[Detection]) -> Difference:
-        return difference(pattern, now.detections(before[pattern]) if pattern in before else [], found, first)
-
-    names = trial.named or tuple({**before, **after})
+    rows, times = _fold(tested.foldings, trial, range(end + 1), retry, on_progress)
     return Backtest(
         first,
         end,
         rows,
         tuple(ChunkTime(number, times[number], days.get(number)) for number in range(first, end + 1)),
-        tuple(changes(p, draft.detections(after[p]) if p in after else []) for p in names),
-        tuple(
-            Swept(
-                sweep,
-                tuple(
-                    Point(value, changes(sweep.pattern, draft.detections(number)))
-                    for value, number in zip(sweep.values, numbers, strict=True)
-                ),
-                _threshold(trial.now, sweep),
-            )
-            for sweep, numbers in zip(sweeps, tried, strict=True)
-        ),
+        tuple(tested.difference(pattern, first) for pattern in trial.named or tested.ids),
+        tuple(tested.swept(number, first) for number in range(len(sweeps))),
         as_run,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tested:
+    """All patterns of a back-test by their numbers in the folds `now` and `draft`, which may be one."""
+
+    trial: Trial
+    sweeps: Sequence[Sweep]
+    now: Folding
+    draft: Folding
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    points: Sequence[range]
+
+    @classmethod
+    def of(cls, trial: Trial, sweeps: Sequence[Sweep]) -> _Tested:
+        """Raises ConfigError for a sweep over what is not there, PatternError for patterns that cannot be."""
+        swept = [points(sweep, trial.draft.patterns) for sweep in sweeps]
+        now, draft = foldings(trial)
+        before, after = now.add_side(trial.now), draft.add_side(trial.draft)
+        tested = cls(trial, sweeps, now, draft, before, after, [draft.add(some, trial.draft) for some in swept])
+        for folding in tested.foldings:
+            folding.start()
+        return tested
+
+    @property
+    def foldings(self) -> list[Folding]:
+        """Each of them once."""
+        return [self.now] if self.now is self.draft else [self.now, self.draft]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The patterns of both sides."""
+        return tuple({**self.before, **self.after})
+
+    def difference(self, pattern: str, first: int) -> Difference:
+        """What the draft changes of a pattern from chunk `first` on."""
+        draft = self.draft.detections(self.after[pattern]) if pattern in self.after else []
+        return self._changes(pattern, draft, first)
+
+    def swept(self, number: int, first: int) -> Swept:
+        """What each point of a sweep changes from chunk `first` on."""
+        sweep = self.sweeps[number]
+        found = [
+            Point(value, self._changes(sweep.pattern, self.draft.detections(place), first))
+            for value, place in zip(sweep.values, self.points[number], strict=True)
+        ]
+        return Swept(sweep, tuple(found), _threshold(self.trial.now, sweep))
+
+    def _changes(self, pattern: str, draft: Sequence[Detection], first: int) -> Difference:
+        now = self.now.detections(self.before[pattern]) if pattern in self.before else []
+        return difference(pattern, now, draft, first)
 
 
 def foldings(trial: Trial) -> tuple[Folding, Folding]:

@@ -14,7 +14,7 @@ from tillwatch.patterns.pattern import Pattern
 from tillwatch.pipeline import Pipeline
 from tillwatch.retry import Retry
 
-TRIED = ("patterns", "features", "columns", "amounts", "lookups")
+TRIED = ("patterns", "features", "columns", "amounts", "lookups", "time", "where")
 """Keys of the configuration that detections depend on: what `--set` says of them is tried, and is not in force."""
 
 

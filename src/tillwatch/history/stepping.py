@@ -8,11 +8,8 @@ from dataclasses import replace
 import polars as pl
 
 from tillwatch.detect.loop import Setup
-from tillwatch.engine.condition import Condition
 from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
-from tillwatch.engine.judge import Judge
-from tillwatch.errors import ConfigError
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
 
@@ -24,8 +21,7 @@ def compiled(program: Program, patterns: Sequence[Pattern]) -> Program:
 
 def fold_of(setup: Setup, program: Program) -> Fold:
     """An empty fold of this program, over rows as the setup reads them."""
-    own = replace(setup, program=program)
-    return own.fold(own.decoder())
+    return replace(setup, program=program).fold(setup.decoder())
 
 
 def columns_of(setup: Setup) -> list[str]:
@@ -37,17 +33,6 @@ def stepped(
     fold: Fold, numbers: Sequence[int], frames: Sequence[pl.DataFrame]
 ) -> Iterator[tuple[int, Decoded, Outcome]]:
     """Folds some chunks, given by their numbers and frames; each with its rows and what it brought."""
-    for number, read in zip(numbers, fold.decoder.decode(frames), strict=True):
-        decoded = fold.admit(read)
-        yield number, decoded, fold.step(number, decoded.rows)
-
-
-def condition_of(fold: Fold, pattern: str) -> Condition:
-    """The condition of a pattern. Raises ConfigError for one that is judged on transactions: it has none of a key."""
-    judge = next(j for j in fold.judges if j.plan.pattern.id == pattern)
-    if isinstance(judge, Judge):
-        return judge.condition
-    raise ConfigError(
-        f"{pattern} is judged on transactions, with the values before each: its evidence, in 'tillwatch detections "
-        "--format jsonl', has all of them; how a key stands cannot be asked"
-    )
+    for number, decoded in zip(numbers, fold.decoder.decode(frames), strict=True):
+        admitted = fold.admit(decoded)
+        yield number, admitted, fold.step(number, admitted.rows)

@@ -123,7 +123,7 @@ class SparkDetect:
         setup = self._setup
         tables = snapshot.shapes(setup.program)
         cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
-        self._manifest = self._known(cursor)
+        self._manifest = self._begun(cursor)
         self._groups = groups_of(setup.program, self._manifest.buckets, setup.lateness)
         self._saves = saves_of(self._groups)
         self._cursor, self._tables = cursor.chunk, cursor.tables
@@ -133,9 +133,16 @@ class SparkDetect:
         while self._manifest.chunk < self._cursor and not wake.stop.is_set():
             self._retry(lambda: self._work(wake))
 
-    def _known(self, cursor: Cursor) -> Manifest:
+    def _begun(self, cursor: Cursor) -> Manifest:
+        """The manifest to go on from, of a new run. It is noted, which only the holder of the lease can."""
+        noted = from_text(self._retry(lambda: self._state.get_meta(NOTE)))
+        last = max(noted.run if noted else 0, self._objects.last_run())
+        manifest = replace(self._known(noted, cursor), run=last + 1)
+        self._retry(lambda: self._state.note({NOTE: to_text(manifest)}))
+        return manifest
+
+    def _known(self, manifest: Manifest | None, cursor: Cursor) -> Manifest:
         """The manifest that the state has, as far as it can be gone on from."""
-        manifest = from_text(self._retry(lambda: self._state.get_meta(NOTE)))
         wanted = self._settings.spark.buckets
         if manifest and wanted in (None, manifest.buckets) and manifest.chunk <= cursor.chunk:
             if (manifest.chunk, manifest.saved.chunk) != (cursor.chunk, cursor.tables):
@@ -176,7 +183,9 @@ class SparkDetect:
 
     def _job(self) -> Job:
         manifest = self._manifest
-        return Job(self._groups, manifest.chunk, manifest.shards, self._settings.spark.state, self._lookups)
+        return Job(
+            self._groups, manifest.chunk, manifest.run, manifest.shards, self._settings.spark.state, self._lookups
+        )
 
     def _take(self, told: Told) -> None:
         """Commits a batch, or, when its chunks were committed before, sees that they give the same again."""

@@ -21,7 +21,7 @@ def gather(rows: Rows, dictionaries: Mapping[str, Dictionary], groups: Sequence[
     """The shards that a chunk touches, each with what it brings. Raises RunError when sums would not be exact."""
     if float(np.abs(rows.amount).sum(dtype=np.float64)) >= SUM_LIMIT:
         raise RunError(
-            f"the amounts of a chunk would pass {SUM_LIMIT} (scaled): they are too large to be summed exactly. "
+            f"the amounts are too large to be summed exactly: those of one chunk would pass {SUM_LIMIT} (scaled). "
             "Set fewer amounts.digits, or check the source."
         )
     frame = pl.DataFrame({**rows.codes, "amount": rows.amount})

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from uuid import uuid4
+
+SHARDS = "shards/"
 
 NOTE = "spark"
 """The fact of the state that holds the manifest."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the manifest and the objects that it names. Another one is not read: the state is rebuilt from the log."""
 
 LONGEST_CHAIN = 40
@@ -52,10 +55,11 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The executors' state before `chunk`, divided into `buckets`."""
+    """The executors' state before `chunk`, divided into `buckets`. `run` numbers the runs, whose objects bear it."""
 
     buckets: int
     chunk: int = 0
+    run: int = 0
     shards: Mapping[int, Version] = field(default_factory=dict)
     saved: Saved = field(default_factory=Saved)
 
@@ -69,10 +73,25 @@ class Manifest:
         return frozenset(name for version in self.shards.values() for name in version.chain)
 
 
+def object_name(shard: int, run: int, end: str) -> str:
+    """A name for an object of a shard that nobody had before."""
+    return f"{SHARDS}{shard:05d}/{run:08d}-{uuid4().hex}.{end}"
+
+
+def run_of(name: str) -> int:
+    """Which run has put an object.
+
+    >>> run_of("shards/00003/00000012-0a1b.delta"), run_of("shards/00003/other")
+    (12, 0)
+    """
+    number = name.rpartition("/")[2].partition("-")[0]
+    return int(number) if number.isdigit() else 0
+
+
 def to_text(manifest: Manifest) -> str:
     """The manifest as it is kept.
 
-    >>> m = Manifest(2, 3, {0: Version(("a",), 5, 0, {"merchant": 1})}, Saved(1, {0: {"merchant": ((0, 0),)}}, {}))
+    >>> m = Manifest(2, 3, 1, {0: Version(("a",), 5, 0, {"merchant": 1})}, Saved(1, {0: {"merchant": ((0, 0),)}}, {}))
     >>> from_text(to_text(m)) == m
     True
     """
@@ -91,4 +110,4 @@ def from_text(text: str | None) -> Manifest | None:
         for n, tables in saved["ids"].items()
     }
     sizes = {int(n): tables for n, tables in saved["sizes"].items()}
-    return Manifest(fields["buckets"], fields["chunk"], shards, Saved(saved["chunk"], ids, sizes))
+    return Manifest(fields["buckets"], fields["chunk"], fields["run"], shards, Saved(saved["chunk"], ids, sizes))

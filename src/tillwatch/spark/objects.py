@@ -10,11 +10,11 @@ import polars as pl
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ObjectExists
 from tillwatch.retry import Retry
-from tillwatch.spark.manifest import Manifest
+from tillwatch.spark.manifest import SHARDS, Manifest, run_of
 from tillwatch.spark.shards import Group, lookup_parts
 from tillwatch.stores.base import Store
 
-_SHARDS, _LOOKUPS = "shards/", "lookups/"
+_LOOKUPS = "lookups/"
 
 
 class Objects:
@@ -25,7 +25,11 @@ class Objects:
 
     def missing(self, manifest: Manifest) -> bool:
         """Whether an object that counts is not there."""
-        return not manifest.named <= set(self._names(_SHARDS))
+        return not manifest.named <= set(self._names(SHARDS))
+
+    def last_run(self) -> int:
+        """The greatest number of a run that has put an object which is there, 0 when there is none."""
+        return max(map(run_of, self._names(SHARDS)), default=0)
 
     def put_lookups(
         self, groups: Sequence[Group], lookups: Iterable[LookupData], fingerprint: str
@@ -59,8 +63,12 @@ class Objects:
             return  # the same rows, perhaps in another order: the name says of which lookup
 
     def collect(self, manifest: Manifest) -> None:
-        """Removes what the manifest does not name, while nobody is at work: what is being written has no manifest."""
-        self._remove(set(self._names(_SHARDS)) - manifest.named)
+        """Removes what runs before that of the manifest have put and it does not name.
+
+        What is of a later run stays: this one has then lost its lease without knowing it yet.
+        """
+        garbage = set(self._names(SHARDS)) - manifest.named
+        self._remove(name for name in garbage if run_of(name) < manifest.run)
 
     def replaced(self, before: Manifest, now: Manifest) -> None:
         """Removes what was named before and is not any more."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import queue
-import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import expr
 from pyspark.sql.streaming.query import StreamingQuery
 
+from tillwatch.config import masked
 from tillwatch.errors import RunError
-from tillwatch.spark.source import ChunkSource, ReadPlan
+from tillwatch.spark.scratch import scratch
+from tillwatch.spark.source import ReadPlan, chunk_source
 from tillwatch.spark.worker import COLUMNS, Job, fold_shards
 
 Records = list[tuple[int, str, bytes]]
@@ -32,12 +32,12 @@ class Query:
         self._divided = divider(spark, plan.groups[-1].shards.stop)
         self._told: queue.Queue[Records | Exception] = queue.Queue()
         self._committed: queue.Queue[bool] = queue.Queue()
-        self._checkpoint = tempfile.mkdtemp(prefix="tillwatch-checkpoint-")
-        spark.dataSource.register(ChunkSource)
-        stream = spark.readStream.format("tillwatch").option("plan", plan.to_option()).load()
+        spark.dataSource.register(chunk_source(plan))
+        stream = spark.readStream.format("tillwatch").load()
+        self._open = ExitStack()
         # Only the driver uses it: a plain path would be one of the cluster's file system, which may be another.
-        place = Path(self._checkpoint).as_uri()
-        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", place)
+        checkpoint = self._open.enter_context(scratch()).as_uri()
+        writer = stream.writeStream.foreachBatch(self._batch).option("checkpointLocation", checkpoint)
         self._query: StreamingQuery = writer.start()
 
     def _batch(self, frame: DataFrame, _: int) -> None:
@@ -79,7 +79,7 @@ class Query:
         """Stops the query, and forgets its checkpoint."""
         self._committed.put(False)
         self._query.stop()
-        shutil.rmtree(self._checkpoint, ignore_errors=True)
+        self._open.close()
 
 
 def divider(spark: SparkSession, shards: int) -> Callable[[DataFrame], DataFrame]:
@@ -97,4 +97,4 @@ def failed(error: Exception) -> RunError:
     """What Spark has raised, in short."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if line.startswith(("tillwatch.errors.", "RuntimeError"))), "")
-    return RunError(f"Spark failed: {told or (lines or [type(error).__name__])[0]}")
+    return RunError(masked(f"Spark failed: {told or (lines or [type(error).__name__])[0]}"))

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,14 +15,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tillwatch.config import Spark
+from tillwatch.config import Spark, masked
+from tillwatch.config.secrets import HIDDEN_SETTINGS, is_hidden_setting
 from tillwatch.errors import ConfigError, RunError
+from tillwatch.spark.scratch import scratch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+ON_DATABRICKS = "DATABRICKS_RUNTIME_VERSION"
+"""Set where there always is a Spark."""
+
 OLDEST_JAVA = 17
 MISSING = "engine: spark needs PySpark: pip install 'tillwatch[spark]'"
+CONNECT = (
+    "spark.master: Spark Connect (sc://) is not supported: a batch would be taken over on the server, and not by this "
+    "process, which holds the state. Use spark://, yarn, k8s:// or local[…]; see docs/spark.md."
+)
 REMOTE = (
     "this process reaches Spark by Spark Connect, which engine: spark cannot use; on Databricks choose a cluster with "
     "dedicated access mode, not standard access mode and not serverless"
@@ -36,11 +44,15 @@ _SESSION = {
     "spark.sql.streaming.checkpoint.fileChecksum.enabled": "false",  # the checkpoint lives as long as the run
     "spark.sql.codegen.wholeStage": "false",  # compiling costs more than the little that is left to Spark
 }
+_LOG_WRITER = "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+"""Writes the checkpoint with 4 calls of other programs a batch; Spark's own choice, for local files, makes 20."""
+
 _START = {
     "spark.python.worker.reuse": "true",  # the shards' caches live in the workers
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.executorEnv.POLARS_MAX_THREADS": "1",  # tasks are what runs in parallel
+    "spark.redaction.regex": HIDDEN_SETTINGS,  # in Spark's own pages and logs
 }
 _LOGGING = """\
 rootLogger.level = error
@@ -50,6 +62,10 @@ appender.console.name = console
 appender.console.target = SYSTEM_ERR
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{HH:mm:ss} %p %c{1}: %m%n
+logger.gateway.name = org.apache.spark.api.python.PythonGatewayServer
+logger.gateway.level = error
+logger.context.name = org.apache.spark.SparkContext
+logger.context.level = off
 logger.streaming.name = org.apache.spark.sql.execution.streaming
 logger.streaming.level = off
 logger.executor.name = org.apache.spark.executor
@@ -74,17 +90,20 @@ def session(spark: Spark) -> Iterator[SparkSession]:
     On Databricks there always is one, and it stays. Raises ConfigError when PySpark is missing, too old or only a
     client, RunError when Spark cannot be started.
     """
+    if (spark.master or "").startswith("sc://"):
+        raise ConfigError(CONNECT)
     _check_pyspark()
     from pyspark import SparkContext
 
-    there = SparkContext._active_spark_context is not None or "DATABRICKS_RUNTIME_VERSION" in os.environ
-    with tempfile.TemporaryDirectory(prefix="tillwatch-spark-", ignore_cleanup_errors=True) as folder:
-        started = _start(spark, Path(folder), there=there)
+    there = SparkContext._active_spark_context is not None or ON_DATABRICKS in os.environ
+    with scratch() as folder:
+        started = _start(spark, folder, there=there)
         try:
             own = started.newSession()
             for name, value in {**_SESSION, **spark.conf}.items():
                 if own.conf.isModifiable(name):
                     own.conf.set(name, value)
+            _set_log_writer(own)
             yield own
         finally:
             if not there:
@@ -107,23 +126,36 @@ def _check_pyspark() -> None:
 
 
 def _start(spark: Spark, folder: Path, *, there: bool) -> SparkSession:
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     if there:
         return SparkSession.builder.getOrCreate()
-    builder = SparkSession.builder.appName("tillwatch")
     under_submit = "PYSPARK_GATEWAY_PORT" in os.environ  # Java runs already, as spark-submit was told
     java = {} if under_submit else _java(spark, folder)
-    for name, value in {**_START, **spark.conf, **java}.items():
-        builder = builder.config(name, value)
+    settings = {**_START, "spark.app.name": "tillwatch", **spark.conf, **java}
     if spark.master is not None or not under_submit:
-        builder = builder.master(spark.master or "local[*]")
+        settings["spark.master"] = spark.master or "local[*]"
     try:
         with _signals_kept():
-            return builder.getOrCreate()
-    except (PySparkException, OSError) as error:
+            _launch(settings)
+            return SparkSession.builder.config(map={**settings}).getOrCreate()
+    except (PySparkException, Py4JError, OSError) as error:
         raise RunError(f"Spark could not be started: {_brief(error)}") from None
+
+
+def _launch(settings: Mapping[str, str]) -> None:
+    """Starts Java, if it is not there. Its arguments are seen by all on this machine, so secrets follow later."""
+    from pyspark import SparkConf, SparkContext
+
+    plain = SparkConf()
+    plain.setAll([(name, value) for name, value in settings.items() if not _is_secret(name, value)])
+    SparkContext._ensure_initialized(conf=plain)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return is_hidden_setting(name) or masked(value) != value
 
 
 def _java(spark: Spark, folder: Path) -> dict[str, str]:
@@ -131,13 +163,26 @@ def _java(spark: Spark, folder: Path) -> dict[str, str]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["JAVA_HOME"] = str(java_home(folder))
     (folder / "log4j2.properties").write_text(_LOGGING)
-    quiet = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties"
+    quiet = f"-Dlog4j2.configurationFile=file:{folder}/log4j2.properties -Djava.io.tmpdir={folder}"
     settings = {
         "spark.driver.extraJavaOptions": f"{quiet} {spark.conf.get('spark.driver.extraJavaOptions', '')}".strip()
     }
     if (spark.master or "local").startswith("local") and "spark.local.dir" not in spark.conf:
         settings["spark.local.dir"] = str(folder)  # kill -9 leaves debris; other machines have their own place for it
     return settings
+
+
+def _set_log_writer(spark: SparkSession) -> None:
+    """Has checkpoints written by `_LOG_WRITER`, where this Spark has it under that name."""
+    from py4j.protocol import Py4JJavaError
+
+    if ON_DATABRICKS in os.environ:
+        return  # its files are its own affair
+    try:
+        spark.sparkContext._jvm.java.lang.Class.forName(_LOG_WRITER)  # type: ignore[union-attr]
+    except Py4JJavaError:
+        return
+    spark.conf.set("spark.sql.streaming.checkpointFileManagerClass", _LOG_WRITER)
 
 
 def _end(started: SparkSession) -> None:
@@ -208,4 +253,6 @@ def _wrapped(home: Path, folder: Path) -> Path:
 
 
 def _brief(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    """The line that says it: what Java has raised stands behind a colon in the second."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return masked(next((line[2:] for line in lines if line.startswith(": ")), lines[0]))

@@ -6,9 +6,7 @@ needed. An offset is the number of the next chunk to be read.
 
 from __future__ import annotations
 
-import base64
 import json
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,7 +23,7 @@ from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
 from tillwatch.retry import Retry
 from tillwatch.spark.gather import gather
 from tillwatch.spark.shards import Group
-from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records
+from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records, settle
 from tillwatch.stores import Store, open_store, put_same
 
 
@@ -51,27 +49,29 @@ class ReadPlan:
     tasks: int
     detail: Detail = PLAIN
 
-    def to_option(self) -> str:
-        """The plan as an option of the source; it holds no secret."""
-        return base64.b64encode(pickle.dumps(self)).decode()
-
     def open_landing(self) -> Landing:
         """The landing zone."""
         return Landing(open_store(self.landing), self.format, self.layout)
 
 
-class ChunkSource(DataSource):
-    """The landing zone, for `readStream.format("tillwatch")`; its one option is a `ReadPlan`."""
+def chunk_source(plan: ReadPlan) -> type[DataSource]:
+    """The landing zone, for `readStream.format("tillwatch")`.
 
-    @classmethod
-    def name(cls) -> str:
-        return "tillwatch"
+    The plan is the class's, not an option: Spark shows options in its plans, pages and event logs.
+    """
 
-    def schema(self) -> str:
-        return COLUMNS
+    class ChunkSource(DataSource):
+        @classmethod
+        def name(cls) -> str:
+            return "tillwatch"
 
-    def streamReader(self, schema: StructType) -> ChunkReader:
-        return ChunkReader(pickle.loads(base64.b64decode(self.options["plan"])))
+        def schema(self) -> str:
+            return COLUMNS
+
+        def streamReader(self, schema: StructType) -> ChunkReader:
+            return ChunkReader(plan)
+
+    return ChunkSource
 
 
 class Chunks(InputPartition):
@@ -109,7 +109,8 @@ class ChunkReader(DataSourceStreamReader):
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
-        reading = _Reading(self.plan)
+        settle()
+        reading = _reading(self.plan)
         for number in partition.numbers:
             try:
                 yield records(reading.read(number))
@@ -123,23 +124,44 @@ class ChunkReader(DataSourceStreamReader):
         return self._landing.waiting(first, most)
 
 
+_latest: list[_Reading] = []
+"""What this process read with last: texts that it knows need not be cleaned again, and connections stay open."""
+
+MOST_TEXTS = 2_000_000
+"""A process that knows more texts than these forgets all of them."""
+
+
+def _reading(plan: ReadPlan) -> _Reading:
+    """What reads by this plan, the last one if that does."""
+    known = _latest.pop() if _latest else None
+    if known is None or known.plan != plan or known.known_texts > MOST_TEXTS:
+        known = _Reading(plan)
+    _latest.append(known)
+    return known
+
+
 class _Reading:
-    """A reading task."""
+    """Reads chunks in a task."""
 
     def __init__(self, plan: ReadPlan) -> None:
-        self._plan = plan
+        self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
         self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail)
         self._retry: Retry = patience()
 
+    @property
+    def known_texts(self) -> int:
+        """How many distinct texts its dictionaries hold."""
+        return sum(len(d.values) for d in self._decoder.dictionaries.values())
+
     def read(self, number: int) -> list[Record]:
         """What a chunk brings to each shard, and what became of its rows; rejected ones are quarantined before."""
-        columns = list(self._plan.columns.values())
+        columns = list(self.plan.columns.values())
         chunk = self._retry(lambda: self._landing.read(number, columns))
         (decoded,) = self._decoder.decode([chunk.frame])
         self._set_aside(chunk, decoded)
-        parts = gather(decoded.rows, self._decoder.dictionaries, self._plan.groups) if len(decoded.rows) else ()
+        parts = gather(decoded.rows, self._decoder.dictionaries, self.plan.groups) if len(decoded.rows) else ()
         return [(0, number, "chunk", _account(chunk, decoded)), *((s, number, "rows", data) for s, data in parts)]
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:

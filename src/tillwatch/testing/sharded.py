@@ -6,10 +6,12 @@ forgotten what it held is one that Spark started anew.
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from tillwatch.clock import SystemClock
 from tillwatch.engine.decode import Decoder, Rows
@@ -22,7 +24,7 @@ from tillwatch.spark import worker
 from tillwatch.spark.batch import told_by
 from tillwatch.spark.detect import saves_of
 from tillwatch.spark.gather import gather
-from tillwatch.spark.manifest import Manifest, from_text, to_text
+from tillwatch.spark.manifest import SHARDS, Manifest, from_text, to_text
 from tillwatch.spark.objects import Objects
 from tillwatch.spark.shards import groups_of
 from tillwatch.spark.tables import Order, dump_shards, next_saved, table_rows
@@ -47,7 +49,9 @@ class Sharded:
     @property
     def _job(self) -> Job:
         self.manifest = from_text(to_text(self.manifest)) or self.manifest  # as it would have been kept
-        return Job(self.groups, self.manifest.chunk, self.manifest.shards, self._store.uri, self._lookups)
+        manifest = self.manifest
+        job = Job(self.groups, manifest.chunk, manifest.run, manifest.shards, self._store.uri, self._lookups)
+        return cast(Job, pickle.loads(pickle.dumps(job)))  # as it travels to the executors
 
     def batch(self, decoder: Decoder, chunks: Sequence[tuple[int, Rows]]) -> tuple[list[Detection], list[Turn]]:
         """Folds a batch of chunks and takes what it gave for committed."""
@@ -78,6 +82,16 @@ class Sharded:
     def forget(self) -> None:
         """A new process: nothing is held."""
         worker.forget()
+
+    def restart(self) -> None:
+        """A new run begins: what its manifest does not name goes."""
+        self.manifest = replace(self.manifest, run=self.objects.last_run() + 1)
+        self.objects.collect(self.manifest)
+
+    @property
+    def names(self) -> set[str]:
+        """The objects of all shards."""
+        return set(self._store.list(SHARDS))
 
     def save(self) -> None:
         """Saves the tables, as rows by id."""
