@@ -38,7 +38,7 @@ from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import open_store
 
 FILES_LOOKED_INTO = 20
-TRIED_FIRST = ("landing", "quarantine", "detections", "spark.state")
+TRIED_FIRST = ("landing", "quarantine", "detections", "detections.cleared", "spark.state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Report:
 
 def check(pipeline: Pipeline) -> Report:
     """Looks at all that the configuration names and writes nothing; reads lookups, and heads of source files."""
-    settings, composed = pipeline.settings, pipeline.composed
+    composed = pipeline.composed
     odd = list(_pattern_findings(composed))
     problems = [text for text, wrong in odd if wrong]
-    problems += [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(settings)]
+    problems += [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(composed)]
     if not problems:
         problems += [*_layout_problems(pipeline), *_state_problems(pipeline)]
     return Report(tuple(plan(pipeline)), tuple(problems), tuple(text for text, wrong in odd if not wrong))
@@ -98,11 +98,13 @@ def _place_lines(pipeline: Pipeline) -> Iterator[str]:
     yield f"state       {masked(settings.state)}"
     place = "no files of their own" if out.format == "none" else masked(out.uri)
     yield f"detections  {place}: {out.rows} per file, linger {out.linger:g} s, times in {out.timezone}"
+    if pipeline.composed.clears:
+        yield f"cleared     {masked(out.cleared)}"
     for name, output in pipeline.outputs().items():
         yield f"output      {name}: {settings.outputs[name].format}, {output.place}"
     if settings.reports is not None:
         yield f"reports     {masked(settings.reports)}"
-    elsewhere = [name for name, uri in object_places(settings).items() if open_store(uri).remote]
+    elsewhere = [name for name, uri in object_places(pipeline.composed).items() if open_store(uri).remote]
     if first := [name for name in elsewhere if name in TRIED_FIRST]:
         yield f"            not asked now, but tried first thing in a run: {', '.join(first)}"
     if later := [name for name in elsewhere if name not in TRIED_FIRST]:
@@ -129,6 +131,8 @@ def _pattern_lines(plan: Plan) -> Iterator[str]:
     yield f"            marks a {' and '.join(plan.per)} as {pattern.action} {judged}"
     for number, clause in enumerate(conjuncts(plan.tree)):
         yield f"            {'and ' if number else '    '}{in_words(clause)}"
+    if pattern.life:
+        yield f"            {pattern.life}"
 
 
 _WORDS = {"=": "is", "<>": "is not", "<": "is below", "<=": "is at most", ">": "is more than", ">=": "is at least"}
@@ -209,10 +213,11 @@ def _lookup_problems(composed: Composed) -> Iterator[str]:
             yield str(error)
 
 
-def _place_problems(settings: Settings) -> Iterator[str]:
+def _place_problems(composed: Composed) -> Iterator[str]:
     """Places that are used twice or cannot be written to, and secrets that are not there; no cloud is asked."""
-    yield from overlaps(settings)
-    for name, uri in object_places(settings).items():
+    settings = composed.settings
+    yield from overlaps(composed)
+    for name, uri in object_places(composed).items():
         store = open_store(uri)
         if not store.remote:
             yield from _unwritable(name, Path(store.uri))
@@ -256,7 +261,7 @@ def _state_problems(pipeline: Pipeline) -> Iterator[str]:
         return
     try:
         with pipeline.opened(readonly=True) as state:
-            state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+            pipeline.history(state)
     except StateMissing:
         return
     except TillwatchError as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tillwatch.clock import SystemClock
 from tillwatch.config import Settings, Sql, is_uri
 from tillwatch.detect.event_time import detail_of, time_meaning
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import PLAIN, Decoder, Detail, sources_of
 from tillwatch.engine.fold import PUNCTUAL
 from tillwatch.engine.late import Lateness
@@ -21,12 +21,14 @@ from tillwatch.errors import ConfigError, PatternError, SourceError, StateError,
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.model import STANDARD_KEYS
-from tillwatch.patterns.catalogue import declared_features, load_patterns, read_patterns
+from tillwatch.patterns.catalogue import declared_features, read_patterns
 from tillwatch.patterns.derived import Derived, parse_derived
 from tillwatch.patterns.expression import Expr, ExpressionError
 from tillwatch.patterns.features import Feature, columns_in, parse_filter
+from tillwatch.patterns.history import plan_lines
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.rules import Rules, read_rules, to_text
 from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show
 from tillwatch.publish.outputs import open_output
@@ -56,9 +58,15 @@ class Composed:
     columns: Mapping[str, str | Derived]
     required: Mapping[str, str]
     optional: frozenset[str]
+    rules: Rules
     detail: Detail = PLAIN
     lateness: Lateness = PUNCTUAL
     where: Expr | None = None
+
+    @property
+    def clears(self) -> bool:
+        """Whether a pattern publishes that detections cease to hold."""
+        return any(plan.pattern.cleared and not plan.pattern.shadow for plan in self.program.plans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +92,35 @@ class Language:
         return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits, self.keys)
 
 
-def language(settings: Settings) -> Language:
-    """What patterns may name. Raises ConfigError or PatternError with the place of the mistake."""
+def language(settings: Settings, declared: Mapping[str, str] | None = None) -> Language:
+    """What patterns may name, with the features that the configuration declares or with these.
+
+    Raises ConfigError or PatternError with the place of the mistake.
+    """
     columns, names = _columns(settings), settings.columns.keys
     keys = [name for name in columns if name not in ("amount", "time")]
     sources = tuple(_lookup(name, settings, keys) for name in settings.lookups)
-    features = declared_features(settings.features, settings.where("features"), names)
+    texts = settings.features if declared is None else declared
+    features = declared_features(texts, settings.where("features"), names)
     _check_names(features, sources, keys, settings)
     return Language(features, sources, columns, settings.amounts.digits, names)
 
 
-def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Composed:
-    """Understands a configuration, with its own patterns or these instead.
+def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules: Rules | None = None) -> Composed:
+    """Understands a configuration, with its own patterns, or with these instead, or as they were written once.
 
     Raises ConfigError or PatternError with the place of the mistake.
     """
     _check_places(settings)
     _check_outputs(settings)
-    known = language(settings)
+    known = language(settings, rules.features if rules else None)
     where = _where(settings, known.keys)
-    program = _program(settings, known) if patterns is None else known.compiler().program(patterns)
+    if patterns is not None:
+        rules, program = Rules((), settings.features), known.compiler().program(patterns)
+    elif rules is not None:
+        program = known.compiler().program(rules.patterns(known.names))
+    else:
+        rules, program = _own(settings, known)
     _check_engine(program, settings)
     detail, lateness = detail_of(settings, program)
     used = program.columns | columns_in(where) | ({"time"} if detail.times else set())
@@ -117,6 +134,7 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None) -> Co
         {n: c for n, c in known.columns.items() if n != "time" or detail.times},
         _required(known.columns, needed),
         frozenset(n for n in known.columns if n not in needed),
+        rules,
         detail,
         lateness,
         where,
@@ -169,10 +187,11 @@ def _check_names(
         raise ConfigError(f"{settings.where('columns', clash[0])}: '{clash[0]}' is the name of a lookup already")
 
 
-def _program(settings: Settings, known: Language) -> Program:
-    """The program of the configured patterns."""
+def _own(settings: Settings, known: Language) -> tuple[Rules, Program]:
+    """The configured patterns, as they are written and as a program."""
     try:
-        return known.compiler().program(load_patterns(settings.patterns, known.names))
+        rules = read_rules(settings.patterns, settings.features, settings.shadow)
+        return rules, known.compiler().program(rules.patterns(known.names, settings.where("shadow")))
     except PatternError as error:
         raise all_problems(settings, known, error) from None
 
@@ -199,6 +218,7 @@ def _check_places(settings: Settings) -> None:
         (("landing", "uri"), settings.landing.uri),
         (("quarantine",), settings.quarantine),
         (("detections", "uri"), settings.detections.uri),
+        (("detections", "cleared"), settings.detections.cleared),
         *([(("reports",), settings.reports)] if settings.reports else []),
         *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
@@ -231,23 +251,27 @@ def _check_outputs(settings: Settings) -> None:
             raise _told(settings, error, "outputs", name) from None
 
 
-def object_places(settings: Settings) -> dict[str, str]:
+def object_places(composed: Composed) -> dict[str, str]:
     """The places that a run creates objects in, by their name in the configuration."""
+    settings = composed.settings
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if composed.clears:
+        places["detections.cleared"] = settings.detections.cleared
     if settings.engine == "spark":
         places["spark.state"] = settings.spark.state
     places |= {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format in ("jsonl", "parquet")}
     return places if settings.reports is None else places | {"reports": settings.reports}
 
 
-def overlaps(settings: Settings) -> Iterator[str]:
+def overlaps(composed: Composed) -> Iterator[str]:
     """What would be mixed up: places of two uses, one in the other too, and places that the source would read again."""
+    settings = composed.settings
     tables = {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format == "delta"}
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
-    for name, uri in (object_places(settings) | tables).items():
+    for name, uri in (object_places(composed) | tables).items():
         place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:
@@ -291,17 +315,25 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
 
 
 def _check_engine(program: Program, settings: Settings) -> None:
-    if settings.engine == "spark" and (why := program.whole_rows):
-        raise _told(settings, f"spark cannot do {why} yet; use the embedded engine", "engine")
+    """What the Spark engine cannot do yet."""
+    if settings.engine != "spark":
+        return
+    if any(window.kind == "transactions" for window in program.windows):
+        raise _told(settings, "spark cannot do windows of the last transactions yet; use the embedded engine", "engine")
+    if settings.time.late == "quarantine":
+        text = "spark cannot quarantine late rows yet; use time.late: count, or the embedded engine"
+        raise _told(settings, text, "engine")
 
 
 def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     """Everything that detections depend on besides the log, a line each. Equal texts give equal detections."""
     settings, program = composed.settings, composed.program
     plain = {n: c for n, c in sorted(composed.columns.items()) if isinstance(c, str)}
+    own = [key for key in program.keys if key not in STANDARD_KEYS]
     lines = [
         f"columns: {', '.join(f'{n}={c}' for n, c in plain.items())}",
         *(f"column {n}: {show(c.tree)}" for n, c in sorted(composed.columns.items()) if isinstance(c, Derived)),
+        *([f"own columns in order: {', '.join(own)}"] if len(own) > 1 else []),
         *([f"where {show(composed.where)}"] if composed.where else []),
         f"amounts: {settings.amounts.digits} fraction digits, negative {settings.amounts.negative}",
         *time_meaning(composed.detail, composed.lateness),
@@ -310,13 +342,7 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
         lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}, content {data.digest}")
     for plan in program.plans:
-        p = plan.pattern
-        judged = "" if p.judge == "chunk" else f" on each {p.judge}"
-        lines.append(f"pattern {p.id} {p.action} per {', '.join(plan.per)}{judged}: {show(plan.tree)}")
-        lines += [f"pattern {p.id} where {show(p.where)}"] if p.where else []
-        named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None and not use.column}
-        features = {**program.features, **p.features}
-        lines += [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
+        lines += plan_lines(plan, program)
     return "\n".join(lines)
 
 
@@ -332,6 +358,7 @@ def setup(composed: Composed, retry: Retry | None = None, known: Sequence[Lookup
         composed.program,
         hashlib.sha256(text.encode()).hexdigest(),
         text,
+        to_text(composed.rules),
         composed.columns,
         lookups,
         composed.optional,

@@ -93,7 +93,8 @@ class Chunk:
 class Detection:
     """One (pattern, key) for which the condition came true after `chunk`.
 
-    `key` maps the pattern's `per` columns to values. `evidence` is JSON-ready.
+    `key` maps the pattern's `per` columns to values. `evidence` is JSON-ready. `occasion` tells it from others of the
+    same pattern and key; it is empty where there can be one only. One in the shadow is recorded and not published.
     """
 
     chunk: int
@@ -101,6 +102,8 @@ class Detection:
     action: str
     key: dict[str, str]
     evidence: dict[str, Any]
+    occasion: str = ""
+    shadow: bool = False
 
     @property
     def identity(self) -> tuple[int, str, str]:
@@ -120,12 +123,16 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A later turn in a detection's life: it ceased to hold after the chunk, or holds again."""
+    """A later turn in the life of the last detection of a pattern and key: it ceased to hold after the chunk, or holds
+    again. `cleared` says that its ceasing is published; `shadow` is the detection's.
+    """
 
     chunk: int
     pattern: str
     key: Mapping[str, str]
     holds: bool
+    cleared: bool = False
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,32 +5,34 @@ source ─► ingest ─► landing zone ─► decode ─► step ─► commit
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, overlaps, reporter, setup
 from tillwatch.config import Settings, load
-from tillwatch.detect.loop import Detect, Processed, Setup, Wake
-from tillwatch.errors import ConfigError, FilesSetAside
+from tillwatch.detect.loop import Detect, Processed, Wake
+from tillwatch.detect.setup import Setup
+from tillwatch.edits import Edits, History, history_of
+from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateError
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Landing
+from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
+from tillwatch.publish.frame import as_frame
 from tillwatch.publish.output import Output
 from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
-from tillwatch.state.base import Mechanism, State, StoredDetection
+from tillwatch.state.base import Mechanism, State, Stream
 from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import Store, check_creates, open_store
 
@@ -69,10 +71,18 @@ class Pipeline:
     tillwatch.errors.ConfigError: …
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        source: tuple[Path, Sequence[str]] | None = None,
+        rules: Rules | None = None,
+    ) -> None:
         self.settings = settings
+        self.broken = ""
+        self._source = source  # the file and the overrides that the settings are from
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
-        self.composed: Composed = compose(settings)
+        self.composed: Composed = compose(settings, rules=rules)
         self._setup: Setup | None = None
 
     @classmethod
@@ -81,7 +91,24 @@ class Pipeline:
 
         Raises ConfigError with every mistake and its place.
         """
-        return cls(load(Path(path), overrides))
+        return cls(load(Path(path), overrides), source=(Path(path), overrides))
+
+    @classmethod
+    def look(cls, path: str | Path = "tillwatch.yaml", overrides: Sequence[str] = ()) -> Pipeline:
+        """The same to be looked at: when the patterns are being edited, and are broken now, those in force.
+
+        `broken` then says what is wrong. Raises ConfigError as `open` does when none are in force.
+        """
+        settings = load(Path(path), overrides)
+        try:
+            return cls(settings, source=(Path(path), overrides))
+        except PatternError as error:
+            with suppress(StateError), closing(open_state(settings.state, readonly=True)) as state:
+                if records := state.rule_sets():
+                    found = cls(settings, source=(Path(path), overrides), rules=from_text(records[-1].rules))
+                    found.broken = str(error)
+                    return found
+            raise
 
     @cached_property
     def landing(self) -> Landing:
@@ -168,24 +195,59 @@ class Pipeline:
         with self._at_work("detect", retry) as state:
             self.read_setup(retry)
             # Asked before anything is delivered: the ids of what is delivered depend on it.
-            retry(lambda: state.claim_allowed(self.setup.fingerprint, self.setup.meaning))
+            history = retry(lambda: self.history(state))
             retry(landing.check_layout)  # in another layout than the one there, it would wait for ever
             first = retry(state.cursor).chunk
             with self._delivery(retry, once=once):
                 work = self._detect_on_spark if self.settings.engine == "spark" else self._detect_here
-                work(landing, state, retry, wake, observer, once=once)
+                work(landing, state, history, retry, wake, observer, once=once)
                 self._report(state, first, retry)
 
+    def history(self, state: State) -> History:
+        """The patterns that the state was made by. Raises StateConflict when more than patterns is other now."""
+        return history_of(state, self.settings, self.setup)
+
+    def _edits(self, in_force: Setup, observer: Observer) -> Edits:
+        """What looks after edits of the patterns."""
+        file = self._source[0] if self._source else None
+
+        def read() -> Settings:
+            return load(*self._source) if self._source else self.settings
+
+        def report(text: str) -> None:
+            observer(Notice(text))
+
+        files = (file,) if file else ()
+        return Edits(read, files, self.composed, self.setup, in_force, self.clock, report)
+
     def _detect_here(
-        self, landing: Landing, state: State, retry: Retry, wake: Wake, observer: Observer, *, once: bool
+        self,
+        landing: Landing,
+        state: State,
+        history: History,
+        retry: Retry,
+        wake: Wake,
+        observer: Observer,
+        *,
+        once: bool,
     ) -> None:
         """The embedded engine."""
         quarantine = self.proved_store(self.settings.quarantine, retry)
-        files = self._files(retry)
-        Detect(self.setup, landing, state, files, quarantine, self.clock, retry, observer).run(wake, once=once)
+        files = self._files(state, retry)
+        edits = self._edits(history.setup, observer)
+        detect = Detect(history.setup, landing, state, files, quarantine, self.clock, retry, observer, edits)
+        detect.run(wake, once=once)
 
     def _detect_on_spark(
-        self, landing: Landing, state: State, retry: Retry, wake: Wake, observer: Observer, *, once: bool
+        self,
+        landing: Landing,
+        state: State,
+        history: History,
+        retry: Retry,
+        wake: Wake,
+        observer: Observer,
+        *,
+        once: bool,
     ) -> None:
         """The Spark engine."""
         from tillwatch.spark.session import session
@@ -195,20 +257,27 @@ class Pipeline:
             from tillwatch.spark.detect import SparkDetect  # needs PySpark, which `session` has seen to
 
             self.proved_store(settings.quarantine, retry)
-            files, objects = self._files(retry), self.proved_store(settings.spark.state, retry)
+            files, objects = self._files(state, retry), self.proved_store(settings.spark.state, retry)
+            edits = self._edits(history.setup, observer)
+            in_force = list(zip(history.chunks, history.setups, strict=True))
             detect = SparkDetect(
-                spark, settings, self.setup, landing, state, files, objects, self.clock, retry, observer
+                spark, settings, in_force, landing, state, files, objects, self.clock, retry, observer, edits
             )
             detect.run(wake, once=once)
 
-    def _files(self, retry: Retry) -> Store | None:
-        """Where detection files go, None when there are to be none."""
+    def _files(self, state: State, retry: Retry) -> dict[Stream, Store]:
+        """Where files go: none of detections when there are to be none, none of what is cleared unless there is any."""
         detections = self.settings.detections
-        return self.proved_store(detections.uri, retry) if detections.format != "none" else None
+        stores: dict[Stream, Store] = {}
+        if detections.format != "none":
+            stores["detections"] = self.proved_store(detections.uri, retry)
+        if self.composed.clears or retry(lambda: any(state.cleared(last=1))):
+            stores["cleared"] = self.proved_store(detections.cleared, retry)
+        return stores
 
     def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
         """Delivers to the further outputs while it is open."""
-        return Delivery(self.outputs(), self.opened, self.setup.fingerprint, retry, once=once)
+        return Delivery(self.outputs(), self.opened, retry, once=once)
 
     def _report(self, state: State, first: int, retry: Retry) -> None:
         """Writes the quality reports of a run that began at chunk `first`."""
@@ -250,7 +319,7 @@ class Pipeline:
     @contextmanager
     def _at_work(self, mechanism: Mechanism, retry: Retry) -> Iterator[State]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
-        if mixed_up := list(overlaps(self.settings)):
+        if mixed_up := list(overlaps(self.composed)):
             raise ConfigError("\n".join(mixed_up))
         with ExitStack() as stack:
             elsewhere = self.settings.state.startswith(SCHEMES)
@@ -278,24 +347,6 @@ def _pass_on(event: IngestEvent, observer: Observer) -> None:
             observer(Notice(f"{record.file.name} {record.problem}"))
         case FileIgnored(name=name, reason=reason):
             observer(Notice(f"{name} {reason}"))
-
-
-def as_frame(stored: Sequence[StoredDetection]) -> pl.DataFrame:
-    """Detections as a table, one row each."""
-    columns: dict[str, Any] = {
-        "seq": pl.Series([s.seq for s in stored], dtype=pl.Int64),
-        "chunk": pl.Series([s.detection.chunk for s in stored], dtype=pl.Int64),
-        "patternId": pl.Series([s.detection.pattern for s in stored], dtype=pl.String),
-        "ActionType": pl.Series([s.detection.action for s in stored], dtype=pl.String),
-        "customerName": pl.Series([s.detection.customer for s in stored], dtype=pl.String),
-        "MerchantId": pl.Series([s.detection.merchant for s in stored], dtype=pl.String),
-        "detectionTime": pl.Series([s.at for s in stored], dtype=pl.String),
-        "file": pl.Series([s.file for s in stored], dtype=pl.String),
-        "key": pl.Series([json.dumps(dict(s.detection.key), ensure_ascii=False) for s in stored], dtype=pl.String),
-        "holds": pl.Series([s.holds for s in stored], dtype=pl.Boolean),
-        "evidence": pl.Series([json.dumps(s.detection.evidence, ensure_ascii=False) for s in stored], dtype=pl.String),
-    }
-    return pl.DataFrame(columns)
 
 
 def _together(stop: threading.Event, *works: Callable[[], None]) -> None:

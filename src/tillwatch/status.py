@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tillwatch.config import Settings, masked
+from tillwatch.detect.loop import REFUSED
+from tillwatch.patterns.history import plan_lines
 from tillwatch.pipeline import Pipeline
+from tillwatch.state.base import State, base_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +26,11 @@ class OutputStatus:
 class Status:
     """A pipeline at one moment. Counts are of the whole pipeline, not of this run.
 
-    `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet;
-    `files` are source files by status; `problems` what is wrong with source files. `places` are where things are, by
-    their name in the configuration: without `detections` where no files are published, then none waits either.
+    `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet; `shadow` are
+    those of patterns in the shadow; `files` are source files by status; `problems` what is wrong with source files.
+    `places` are where things are, by their name in the configuration: without `detections` where no files are
+    published, then none waits either. The patterns in force are so since chunk `rules_from`, taken at `rules_at`;
+    `edited` says that others are configured, which wait for the next chunk, or `refused_edit` why they are refused.
     """
 
     source: str
@@ -38,6 +43,7 @@ class Status:
     quarantined: Mapping[str, int]
     filtered: int
     detections: Mapping[str, int]
+    shadow: Mapping[str, int]
     files_published: int
     files_waiting: int
     unplanned: int
@@ -47,6 +53,10 @@ class Status:
     started_at: str | None
     files: Mapping[str, int]
     problems: tuple[str, ...]
+    rules_from: int
+    rules_at: str | None
+    edited: bool
+    refused_edit: str
 
     @property
     def lag(self) -> int:
@@ -58,12 +68,13 @@ def status(pipeline: Pipeline) -> Status:
     """Where the pipeline stands. Raises StateError when it has never run."""
     with pipeline.opened(readonly=True) as state:
         totals, cursor, plans, files = state.totals(), state.cursor(), state.files_planned(), state.files()
-        found = state.by_pattern()
+        found, in_shadow = state.by_pattern(), state.by_pattern(shadow=True)
+        patterns = [plan.pattern for plan in pipeline.composed.program.plans]
         published = sum(p.published_at is not None for p in plans)
         settings = pipeline.settings
         return Status(
             masked(settings.source.uri),
-            _places(settings),
+            _places(settings, clears=pipeline.composed.clears),
             settings.landing.layout,
             pipeline.landing.next_number(cursor.chunk),
             totals.rows,
@@ -71,7 +82,8 @@ def status(pipeline: Pipeline) -> Status:
             totals.counted,
             state.quarantined(),
             totals.filtered,
-            {p.pattern.id: found.get(p.pattern.id, 0) for p in pipeline.composed.program.plans},
+            {**{p.id: 0 for p in patterns if not p.shadow}, **found},
+            {**{p.id: 0 for p in patterns if p.shadow}, **in_shadow},
             published,
             0 if settings.detections.format == "none" else len(plans) - published,
             state.unplanned(),
@@ -84,13 +96,31 @@ def status(pipeline: Pipeline) -> Status:
             state.started_at(),
             dict(Counter(f.status for f in files)),
             tuple(f"{f.file.name}: {f.problem}" for f in files if f.problem),
+            *_rules(pipeline, state),
         )
 
 
-def _places(settings: Settings) -> dict[str, str]:
+def _rules(pipeline: Pipeline, state: State) -> tuple[int, str | None, bool, str]:
+    """Since when the patterns are in force, whether those configured are others, and what was refused.
+
+    Lookups are not read for it: their lines are those of the state.
+    """
+    in_force = next(reversed(state.rule_sets()), None)
+    if in_force is None:
+        return 0, None, False, ""
+    program = pipeline.composed.program
+    configured = [line for plan in program.plans for line in plan_lines(plan, program)]
+    known = in_force.meaning.splitlines()
+    edited = configured != [line for line in known if line not in base_of(in_force.meaning)]
+    return in_force.first, in_force.at, edited, state.get_meta(REFUSED) or pipeline.broken
+
+
+def _places(settings: Settings, *, clears: bool) -> dict[str, str]:
     places = {"landing": settings.landing.uri, "quarantine": settings.quarantine, "state": settings.state}
     if settings.detections.format != "none":
         places["detections"] = settings.detections.uri
+    if clears:
+        places["cleared"] = settings.detections.cleared
     if settings.reports is not None:
         places["reports"] = settings.reports
     return {name: masked(place) for name, place in places.items()}

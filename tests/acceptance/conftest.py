@@ -12,7 +12,7 @@ from tillwatch.generate import GeneratedFiles, generate
 from tillwatch.pipeline import Pipeline
 from tillwatch.testing.crash import Site
 from tillwatch.testing.places import Data, Job, Servers, all_servers, found_by, new_job
-from tillwatch.testing.small import CONFIG
+from tillwatch.testing.small import CONFIG, add_lives
 
 NewSite = Callable[[Path], Site]
 
@@ -31,6 +31,7 @@ def new_site(data: GeneratedFiles) -> NewSite:
         folder.mkdir(parents=True)
         site = Site(folder)
         site.config.write_text(CONFIG.format(source=data.transactions, importance=data.importance), "utf-8")
+        add_lives(site.config)
         return site
 
     return make

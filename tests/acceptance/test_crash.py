@@ -93,10 +93,17 @@ def test_the_whole_run_has_everything_in_it(landed: Site, done: Site) -> None:
     fired = Counter(pattern for _, _, pattern, *_ in outcome.detections)
     assert min(fired[p] for p in ("PatId1", "PatId2", "PatId3")) > 12
     assert {holds for *_, holds in outcome.turns} == {True, False}
+    again = Counter((pattern, str(key)) for _, _, pattern, _, key, *_ in outcome.detections)
+    assert {pattern for (pattern, _), times in again.items() if times > 1} == {"Often", "Costly"}
+    assert len(outcome.in_shadow) > 12 and outcome.shadow_turns
+    assert len(outcome.cleared) == sum(len(rows) - 1 for rows in outcome.told.values()) > 12
     assert len(outcome.quarantined) > 6
     assert len(outcome.published) > 12
     steps = {point.partition("#")[0] for point in (*points(landed, "ingest"), *points(done, "detect"))}
-    roles, around = ("landing", "quarantine", "detections"), ("before", "open", "write", "fsync", "link", "after")
+    roles, around = (
+        ("landing", "quarantine", "detections", "cleared"),
+        ("before", "open", "write", "fsync", "link", "after"),
+    )
     puts = {f"{role}.put.{step}" for role in roles for step in around}
     writes = ("commit", "record_landed", "record_file", "plan_rest", "mark_published", "save_tables", "start")
     commits = {f"state.{name}.{step}" for name in writes for step in ("before", "begin-immediate", "commit", "after")}
@@ -107,6 +114,41 @@ def test_killed_after_each_kind_of_write(landed: Site, done: Site, tmp_path: Pat
     """Killed once after each kind of write, Mechanism Y leaves nothing that a restart does not put right."""
     after = [p for p in points(done, "detect") if ".after#" in p]
     assert kills_in_turn(landed, done.outcome(), DETECT, crash.occurrences(after, "first"), tmp_path) == {}
+
+
+@pytest.fixture(scope="module")
+def edited(landed: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Site]:
+    """A pipeline killed after eight chunks, whose patterns were edited then; and the same after its whole work."""
+    site = landed.copy(tmp_path_factory.mktemp("edited") / "site")
+    assert site.work("--kill-at", "state.commit.after#4", *DETECT) == KILLED
+    text = site.config.read_text().replace("transactions: 8", "transactions: 6")
+    site.config.write_text(text.replace("  PatId3: {female_customers: 3}\n", ""))
+    (site.folder / "patterns" / "Costly.yaml").unlink()
+    (site.folder / "patterns" / "New.yaml").write_text(
+        "id: New\naction: LOOK\nper: customer\nwhen: total_amount > 300 and percent_rank(max_amount) over () > 0.5\n"
+    )
+    whole = site.copy(tmp_path_factory.mktemp("whole") / "site")
+    assert whole.work("--record", str(whole.folder / "detect.points"), *DETECT) == 0, whole.said
+    assert whole.problems() == []
+    return site, whole
+
+
+def test_killed_around_an_edit_of_patterns(edited: tuple[Site, Site], tmp_path: Path) -> None:
+    """Killed before or after commits around an edit, a restart takes it at the same chunk, with the same outcome."""
+    site, whole = edited
+    with whole.pipeline.opened(readonly=True) as state:
+        assert [r.first for r in state.rule_sets()] == [0, 8]
+    at = [f"state.{name}.{step}#1" for name in ("commit", "save_tables") for step in ("before", "commit", "after")]
+    assert kills_in_turn(site, whole.outcome(), DETECT, [*at, "state.commit.after#2"], tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_killed_at_every_point_after_an_edit_of_patterns(edited: tuple[Site, Site], tmp_path: Path) -> None:
+    """The same at every point of any write, dropped and new tables included."""
+    site, whole = edited
+    at = crash.occurrences(points(whole, "detect"), "first")
+    assert any("drop-table" in p or "drop-" in p for p in at)
+    assert kills_in_turn(site, whole.outcome(), DETECT, at, tmp_path) == {}
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_what_cannot_be_explained_is_told(pipeline: Pipeline, config: Path, retr
     """A seq that is not there, and a configuration that is not the state's."""
     with pytest.raises(ConfigError, match=r"there is no detection 100000; the last one is \d+"):
         explain(pipeline, 100_000, 1, retry)
-    other = Pipeline.open(config, ["patterns.PatId2.transactions=9"])
+    other = Pipeline.open(config, ["amounts.digits=3"])
     with pytest.raises(StateConflict, match="made by another configuration"):
         explain(other, 1, 1, retry)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tillwatch.engine.fold import Fold
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
 from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, holding, step
+from tillwatch.testing.lives import Life, pattern_life
 from tillwatch.testing.prefixes import Held, Prefixes
 from tillwatch.testing.terms import Drawn
 
@@ -44,23 +45,26 @@ def test_a_condition_holds_where_sql_says_after_every_chunk(
     fold = drawn_fold(patterns, lookups, where[0])
     with Prefixes(chunks, lookups, where[1]) as sql:
         answers = [sql.held(p) for p in patterns]
-    lives: list[dict[Key, bool]] = [{} for _ in patterns]
+    lives = [Life(p) for p in patterns]
     for number, chunk in enumerate(chunks):
         outcome = step(fold, number, chunk)
         found: list[tuple[str, Key, Held]] = []
-        turned: list[tuple[str, Key, bool]] = []
+        turned: list[tuple[str, Key, bool, bool, bool]] = []
         for n, (pattern, life) in enumerate(zip(patterns, lives, strict=True)):
             held = answers[n][number]
             assert holding(fold, n) == set(held)
-            turned += [(f"P{n}", key, key in held) for key, before in life.items() if before != (key in held)]
-            found += [(f"P{n}", key, held[key]) for key in sorted(held.keys() - life, key=lambda k: rank(pattern, k))]
-            life.update((key, key in held) for key in (*life, *held))
+            detected, turns = life.after(set(held))
+            found += [(f"P{n}", key, held[key]) for key in sorted(detected, key=lambda k: rank(pattern, k))]
+            turned += [(f"P{n}", *turn) for turn in sorted(turns)]
         assert [(d.pattern, tuple(d.key.values())) for d in outcome.detections] == [(p, key) for p, key, _ in found]
         for detection, (_, _, why) in zip(outcome.detections, found, strict=True):
             assert detection.evidence["features"] == why.features
             ranks = detection.evidence.get("ranks", {})
             assert {name: (ranks[name]["value"], ranks[name]["population"]) for name in why.ranks} == why.ranks
-        assert [(t.pattern, tuple(t.key.values()), t.holds) for t in outcome.turns] == sorted(turned)
+            emit, shadow = pattern_life(patterns[int(detection.pattern[1:])])
+            assert (detection.occasion, detection.shadow) == ("" if emit == "once" else str(number), shadow)
+        turns_found = [(t.pattern, tuple(t.key.values()), t.holds, t.cleared, t.shadow) for t in outcome.turns]
+        assert turns_found == turned
 
 
 def rank(pattern: Drawn, key: Key) -> tuple[str, ...]:

@@ -13,24 +13,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tillwatch.detect import snapshot
-from tillwatch.engine.decode import Rows
+from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold
 from tillwatch.model import Detection, Turn
-from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
+from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
 from tillwatch.testing.folding import Lookups, Row, fold_of, frame_of, lookup_data
 from tillwatch.testing.sharded import Sharded
 from tillwatch.testing.terms import Drawn
+from tillwatch.testing.windowed import timed_streams, windowed_patterns
 
 EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "40"))
 
 cuts = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["", "forget", "lose", "save"])), min_size=1, max_size=8)
 """Batches: how many chunks each has, and what happens before it."""
 
+wheres = st.one_of(st.none(), filters().map(lambda drawn: drawn[0]))
+"""Which rows count, as text."""
 
-def fold_and_rows(patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups) -> tuple[Fold, list[Rows]]:
+
+def fold_and_chunks(
+    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, late: int, where: str | None
+) -> tuple[Fold, list[Decoded]]:
     """The engine with these patterns, and the chunks decoded."""
-    fold = fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups)
-    return fold, [decoded.rows for chunk in chunks for decoded in fold.decoder.decode([frame_of(chunk)])]
+    fold = fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups, late, where)
+    return fold, [decoded for chunk in chunks for decoded in fold.decoder.decode([frame_of(chunk)])]
 
 
 def tables_of(fold: Fold) -> dict[str, list[tuple[object, ...]]]:
@@ -48,27 +54,78 @@ def tables_of(fold: Fold) -> dict[str, list[tuple[object, ...]]]:
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
-@given(st.lists(drawn_patterns(), min_size=1, max_size=3), drawn_streams(), drawn_lookups, st.integers(1, 3), cuts)
+@given(
+    st.lists(drawn_patterns(), min_size=1, max_size=3),
+    drawn_streams(),
+    drawn_lookups,
+    st.integers(1, 3),
+    cuts,
+    wheres,
+)
 def test_shards_give_what_the_whole_gives(
     patterns: list[Drawn],
     chunks: list[list[Row]],
     lookups: Lookups,
     buckets: int,
     batches: list[tuple[int, str]],
+    where: str | None,
 ) -> None:
     """Detections with their evidence, turns, and tables are those of one fold, however batches are cut, whatever
     processes forget, and when a batch was folded that nobody committed."""
-    fold, rows = fold_and_rows(patterns, chunks, lookups)
+    check_shards(patterns, chunks, lookups, buckets, batches, where)
+
+
+windowed = st.one_of(windowed_patterns(last=False), windowed_patterns(judge="transaction", last=False))
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(
+    st.lists(windowed, min_size=1, max_size=3),
+    timed_streams(),
+    drawn_lookups,
+    st.integers(1, 3),
+    cuts,
+    wheres,
+    st.sampled_from([0, 1_000_000]),
+)
+def test_shards_with_windows_give_what_the_whole_gives(
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    buckets: int,
+    batches: list[tuple[int, str]],
+    where: str | None,
+    late: int,
+) -> None:
+    """The same holds of windows, by the clock of the whole stream, and of patterns judged on transactions."""
+    check_shards(patterns, chunks, lookups, buckets, batches, where, late)
+
+
+def check_shards(
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    buckets: int,
+    batches: list[tuple[int, str]],
+    where: str | None,
+    late: int = 0,
+) -> None:
+    """Folds the chunks in shards and in one, and compares all that comes of it."""
+    fold, decoded = fold_and_chunks(patterns, chunks, lookups, late, where)
     detections: list[Detection] = []
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as folder:
         data = [lookup_data(spec, values) for spec, values in lookups.items()]
-        sharded = Sharded(fold.program, data, Path(folder), buckets)
+        sharded = Sharded(fold.program, data, Path(folder), buckets, late)
         sharded.forget()
         done = number = 0
-        while done < len(rows):
+        while done < len(decoded):
             size, before = batches[number % len(batches)]
-            batch = list(enumerate(rows))[done : done + size]
+            batch = list(enumerate(decoded))[done : done + size]
             if before == "forget":
                 sharded.forget()
             elif before == "lose":
@@ -83,7 +140,7 @@ def test_shards_give_what_the_whole_gives(
         sharded.save()
         sharded.restart()
         assert sharded.names == sharded.manifest.named
-    outcomes = [fold.step(n, chunk) for n, chunk in enumerate(rows)]
+    outcomes = [fold.step(n, chunk.rows, chunk.clock) for n, chunk in enumerate(decoded)]
     assert detections == [d for o in outcomes for d in o.detections]
     assert turns == [t for o in outcomes for t in o.turns]
     assert {n: sorted(t.values(), key=repr) for n, t in sharded.tables.items()} == tables_of(fold)

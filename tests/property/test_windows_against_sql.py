@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from tillwatch.detect import snapshot
 from tillwatch.engine.evidence import evidence
-from tillwatch.engine.fold import Fold
+from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.engine.judge import Judge
+from tillwatch.engine.late import Lateness
 from tillwatch.model import Detection
-from tillwatch.testing.conditions import drawn_lookups
-from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, step
+from tillwatch.testing.conditions import drawn_lookups, filters
+from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step
+from tillwatch.testing.lives import Life, pattern_life, tells_cleared
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.terms import Drawn
 from tillwatch.testing.windowed import COLUMNS, RowTruth, always_true, timed_streams, windowed_patterns
@@ -25,6 +27,7 @@ from tillwatch.testing.windowed import COLUMNS, RowTruth, always_true, timed_str
 EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "150"))
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 lateness = st.sampled_from([0, 0, 1_000_000, 2_500_000])
+wheres = st.one_of(st.just((None, "true")), st.just((None, "true")), filters())
 
 
 def texts_of(patterns: Sequence[Drawn]) -> list[str]:
@@ -39,30 +42,34 @@ def order(pattern: Drawn, key: Key) -> tuple[str, ...]:
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
-@given(st.lists(windowed_patterns(), min_size=1, max_size=2), timed_streams(), drawn_lookups, st.booleans())
+@given(st.lists(windowed_patterns(), min_size=1, max_size=2), timed_streams(), drawn_lookups, wheres, st.booleans())
 def test_windows_hold_what_sql_says_after_every_chunk(
-    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, restart: bool
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    where: tuple[str | None, str],
+    restart: bool,
 ) -> None:
-    """Keys that hold, detections with their evidence, and later turns are those of SQL over all rows so far, also
-    when the fold is made again from its tables and the rows that its windows reach back to."""
-    fold = fold_of(texts_of(patterns), lookups)
-    with Prefixes(chunks, lookups) as sql:
+    """Keys that hold, detections with their evidence, and later turns are those of SQL over all rows so far that pass
+    the filters, also when the fold is made again from its tables and the rows that its windows reach back to."""
+    fold = fold_of(texts_of(patterns), lookups, 0, where[0])
+    with Prefixes(chunks, lookups, where[1]) as sql:
         answers = [sql.held(p) for p in patterns]
-    lives: list[dict[Key, bool]] = [{} for _ in patterns]
+    lives = [Life(p) for p in patterns]
     for number, chunk in enumerate(chunks):
         if restart and number:
-            fold = again(fold, patterns, chunks, lookups, number)
+            fold = again(fold, patterns, chunks, lookups, number, 0, where[0])
         outcome = step(fold, number, chunk)
         found, turned = [], []
         for n, (pattern, life) in enumerate(zip(patterns, lives, strict=True)):
             held = answers[n][number]
             assert holding(fold, n) == set(held)
-            turned += [(f"P{n}", key, key in held) for key, before in life.items() if before != (key in held)]
-            found += [(f"P{n}", key, held[key]) for key in sorted(held.keys() - life, key=lambda k: order(pattern, k))]
-            life.update((key, key in held) for key in (*life, *held))
+            detected, turns = life.after(set(held))
+            found += [(f"P{n}", key, held[key]) for key in sorted(detected, key=lambda k: order(pattern, k))]
+            turned += [(f"P{n}", *turn) for turn in sorted(turns)]
         assert [(d.pattern, tuple(d.key.values())) for d in outcome.detections] == [(p, key) for p, key, _ in found]
         assert [d.evidence["features"] for d in outcome.detections] == [why.features for _, _, why in found]
-        assert [(t.pattern, tuple(t.key.values()), t.holds) for t in outcome.turns] == sorted(turned)
+        assert turns_of(outcome) == turned
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
@@ -70,40 +77,52 @@ def test_windows_hold_what_sql_says_after_every_chunk(
     st.lists(windowed_patterns(judge="transaction"), min_size=1, max_size=2),
     timed_streams(),
     drawn_lookups,
+    wheres,
     lateness,
     st.booleans(),
 )
 def test_transactions_are_judged_as_sql_says_on_every_row(
-    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, late: int, restart: bool
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    where: tuple[str | None, str],
+    late: int,
+    restart: bool,
 ) -> None:
-    """The first true row of each key is detected, with the values before it; whether the last one was true is kept."""
-    fold = fold_of(texts_of(patterns), lookups, late)
-    truth = RowTruth(chunks, lookups, late)
+    """The first true row of each key is detected, with the values before it; whether the last one was true is kept.
+    Rows that do not pass the filters are neither judged nor counted."""
+    fold = fold_of(texts_of(patterns), lookups, late, where[0])
+    truth = RowTruth(chunks, lookups, late, where[1])
     answers = [truth.true(p) for p in patterns]
+    judged = [truth.seen(p) for p in patterns]
     truth.close()
     lives: list[dict[Key, bool]] = [{} for _ in patterns]
     start = 0
     for number, chunk in enumerate(chunks):
         if restart and number:
-            fold = again(fold, patterns, chunks, lookups, number, late)
+            fold = again(fold, patterns, chunks, lookups, number, late, where[0])
         outcome = step(fold, number, chunk)
         expected: list[Detection] = []
-        turned: list[tuple[str, Key, bool]] = []
+        turned: list[tuple[str, Key, bool, bool, bool]] = []
         for n, (pattern, life) in enumerate(zip(patterns, lives, strict=True)):
             now: dict[Key, bool] = {}
             found = []
             for row, place in zip(chunk, range(start, start + len(chunk)), strict=True):
+                if place not in judged[n]:
+                    continue
                 key = key_of(pattern, row)
                 now[key] = place in answers[n]
                 if now[key] and key not in life:
                     life[key] = True
                     found.append(detection(pattern, n, number, key, place - start + 1, answers[n][place]))
             expected += sorted(found, key=lambda d: order(pattern, tuple(d.key.values())))
-            turned += [(f"P{n}", k, now[k]) for k, before in life.items() if k in now and before != now[k]]
+            changed = sorted(k for k, before in life.items() if k in now and before != now[k])
+            shadow, told = pattern_life(pattern)[1], tells_cleared(pattern)
+            turned += [(f"P{n}", k, now[k], told and not now[k], shadow) for k in changed]
             life.update({k: now[k] for k in life if k in now})
             assert holding(fold, n) == {k for k, true in life.items() if true}
         assert list(outcome.detections) == expected
-        assert [(t.pattern, tuple(t.key.values()), t.holds) for t in outcome.turns] == sorted(turned)
+        assert turns_of(outcome) == turned
         start += len(chunk)
 
 
@@ -141,6 +160,11 @@ def test_every_value_before_a_row_is_that_of_sql(pattern: Drawn, chunks: list[li
         start += len(chunk)
 
 
+def turns_of(outcome: Outcome) -> list[tuple[str, Key, bool, bool, bool]]:
+    """Pattern, key, and what became of its detection."""
+    return [(t.pattern, tuple(t.key.values()), t.holds, t.cleared, t.shadow) for t in outcome.turns]
+
+
 def key_of(pattern: Drawn, row: Row) -> Key:
     """A row's key, all of whose values are clean."""
     return tuple(f"{float(row[len(KEYS)]):g}" if k == "amount" else row[KEYS.index(k)] for k in pattern.per)
@@ -151,22 +175,50 @@ def detection(pattern: Drawn, n: int, chunk: int, key: Key, row: int, values: di
     columns = {k: v for k, v in values.items() if k in COLUMNS}
     features = {k: v for k, v in values.items() if k not in COLUMNS}
     evidence = {"chunk": chunk, "source": "", "row": row, "features": features, "columns": columns}
-    return Detection(chunk, f"P{n}", "A", dict(zip(pattern.per, key, strict=True)), evidence)
+    shadow = pattern_life(pattern)[1]
+    return Detection(chunk, f"P{n}", "A", dict(zip(pattern.per, key, strict=True)), evidence, "", shadow)
 
 
 def again(
-    fold: Fold, patterns: Sequence[Drawn], chunks: Sequence[Sequence[Row]], lookups: Lookups, number: int, late: int = 0
+    fold: Fold,
+    patterns: Sequence[Drawn],
+    chunks: Sequence[Sequence[Row]],
+    lookups: Lookups,
+    number: int,
+    late: int,
+    where: str | None,
 ) -> Fold:
     """The fold made anew, as after a restart."""
-    new = fold_of(texts_of(patterns), lookups, late)
+    new = fold_of(texts_of(patterns), lookups, late, where)
     snapshot.restore(new, [snapshot.whole_table(fold, t.spec.name) for t in fold.tables.values()])
-    for judge in fold.judges:
+    for n, judge in enumerate(fold.judges):
         slots = judge.detected.nonzero()[0]
         if len(slots):
-            new.mark(judge.plan.pattern.id, fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
+            new.mark(n, fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
     if (reach := fold.reach(number)) is not None:
         new.resume(reach)
         for back in range(reach.first, number):
             (decoded,) = new.decoder.decode([frame_of(chunks[back])])
-            new.remember(back, decoded.rows)
+            new.remember(back, decoded.rows, decoded.clock)
     return new
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
+@given(timed_streams(), lateness, wheres)
+def test_late_rows_are_those_behind_the_clock_before_their_chunk(
+    chunks: list[list[Row]], late: int, where: tuple[str | None, str]
+) -> None:
+    """Order within a chunk does not matter, nor whether a row would pass the filter: it moves the clock, or is late.
+    A row that was set aside does not move the clock."""
+    fold = fold_of([pattern_text(["customer"], "n >= 1", {"n": "count(*) within 2 steps"})], None, late, where[0])
+    fold = Fold(fold.program, fold.decoder, (), Lateness(late, "some", quarantine=True))
+    clock: float | None = None
+    for number, chunk in enumerate(chunks):
+        (decoded,) = fold.decoder.decode([frame_of(chunk)])
+        admitted = fold.admit(decoded)
+        times = [float(row[-1]) for row in chunk]
+        wanted = [n for n, t in enumerate(times) if clock is not None and t < clock - late / 1_000_000]
+        assert [(r.row, r.code) for r in admitted.rejects] == [(n, "late") for n in wanted]
+        assert len(admitted.rows) + admitted.filtered == len(chunk) - len(wanted)
+        fold.step(number, admitted.rows, admitted.clock)
+        clock = max([*times, *([] if clock is None else [clock])])

@@ -351,7 +351,7 @@ def test_an_added_detection_is_found(site: Path) -> None:
     change(
         site,
         "INSERT INTO detections SELECT (SELECT max(seq) FROM detections) + 1, chunk, 'Other', action, key, "
-        "detected_at, holds, evidence FROM detections WHERE seq = 1",
+        "detected_at, holds, evidence, occasion FROM detections WHERE seq = 1",
     )
     (found,) = problems(site)["detections"]
     assert "'Other'" in found and found.endswith("the log does not give it")
@@ -375,10 +375,18 @@ def test_there_is_nothing_to_audit_before_a_run(site: Path) -> None:
     ],
     ids=["threshold", "pattern"],
 )
-def test_another_configuration_is_told_as_such(site: Path, edit: Callable[[str], str]) -> None:
-    """A state made by another configuration is not called damaged: what changed is told."""
+def test_a_state_is_proved_by_the_patterns_that_made_it(site: Path, edit: Callable[[str], str]) -> None:
+    """An edit that is not in force yet changes nothing of what was."""
     path = site / "tillwatch.yaml"
     path.write_text(edit(path.read_text("utf-8")), "utf-8")
+    assert problems(site) == {}
+    assert status(opened(site)).edited
+
+
+def test_another_configuration_is_told_as_such(site: Path) -> None:
+    """A state made by a configuration that differs in more is not called damaged: what changed is told."""
+    path = site / "tillwatch.yaml"
+    path.write_text(path.read_text("utf-8") + "\namounts: {digits: 3}\n", "utf-8")
     with pytest.raises(StateConflict, match="was made by another configuration"):
         list(audit(opened(site)))
 

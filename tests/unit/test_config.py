@@ -27,7 +27,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
-TOP_KEYS += "outputs, reports, engine, spark, patterns"
+TOP_KEYS += "outputs, reports, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -91,6 +91,7 @@ def test_smallest(folder: Path) -> None:
         "detections": {
             "uri": str(folder / "tillwatch-data/detections"),
             "format": "csv",
+            "cleared": str(folder / "tillwatch-data/cleared"),
             "rows": 50,
             "linger": 1.0,
             "timezone": "Asia/Kolkata",
@@ -102,6 +103,7 @@ def test_smallest(folder: Path) -> None:
         "patterns": tuple(
             {"ref": ref, "thresholds": {}, "where": "", "places": {}} for ref in ("PatId1", "PatId2", "PatId3")
         ),
+        "shadow": (),
     }
 
 
@@ -115,6 +117,7 @@ def test_full(folder: Path) -> None:
     assert full.features == {"spent": "sum(amount)"}
     assert full.landing.uri == str(folder / "data/landing")
     assert full.state == str(folder / "data/state.db")
+    assert (full.detections.cleared, full.shadow) == (str(folder / "data/cleared"), ("PatId3",))
     assert [choice.ref for choice in full.patterns] == ["PatId1", "PatId2", "PatId3", str(folder / "my-patterns")]
 
 

@@ -61,10 +61,10 @@ def columns(db: sqlite3.Connection, table: str, names: Sequence[str]) -> dict[st
 def taken_up(tables: Sequence[TableRows], lives: Mapping[str, Mapping[Key, bool]], make: Fold) -> Fold:
     """The fold with these tables, and detections that hold or not."""
     snapshot.restore(make, tables)
-    for judge in make.judges:
+    for number, judge in enumerate(make.judges):
         keys = [dict(zip(judge.plan.per, key, strict=True)) for key in lives[judge.plan.pattern.id]]
         if keys:
-            make.mark(judge.plan.pattern.id, keys, list(lives[judge.plan.pattern.id].values()))
+            make.mark(number, keys, list(lives[judge.plan.pattern.id].values()))
     return make
 
 

@@ -15,7 +15,7 @@ from tillwatch.errors import PublishError, StateError, StoreError
 from tillwatch.model import Detection
 from tillwatch.publish.files import COLUMNS, publish, render
 from tillwatch.state import State, open_state
-from tillwatch.state.base import FilePlan, StoredDetection
+from tillwatch.state.base import FilePlan, StoredDetection, Stream
 from tillwatch.testing.commits import MEANING, ODD_TEXTS, SHAPE, STARTED, commit, time
 from tillwatch.testing.stores import Fault, FaultyStore, MemoryStore
 
@@ -180,7 +180,7 @@ def test_a_file_that_cannot_be_noted_is_noted_by_the_next_try(state: State) -> N
         def __getattr__(self, name: str) -> object:
             return getattr(state, name)
 
-        def mark_published(self, plan: FilePlan, at: str) -> None:
+        def mark_published(self, plan: FilePlan, at: str, stream: Stream) -> None:
             notes.append(plan.name)
             raise StateError("not now")
 

@@ -79,7 +79,7 @@ class Run:
     def delivery(self, *, once: bool = True, **outputs: Recorder) -> Delivery:
         """A delivery with a patience of ten seconds, or with patience for ever."""
         retry = Retry(self.clock, self.stop, self.said.append, 10.0 if once else None)
-        return Delivery(outputs, self.opened, "f", retry, once=once)
+        return Delivery(outputs, self.opened, retry, once=once)
 
     def left(self, name: str) -> list[int]:
         """The first seq of each file that is not delivered."""

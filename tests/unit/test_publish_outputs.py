@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -42,7 +43,7 @@ def state(tmp_path: Path) -> Iterator[State]:
 @pytest.fixture
 def batches(state: State) -> list[Batch]:
     """The two planned files."""
-    return [batch_of(plan, state, "f") for plan in state.files_planned()]
+    return [batch_of(plan, state) for plan in state.files_planned()]
 
 
 def read_jsonl(folder: Path) -> list[dict[str, object]]:
@@ -111,21 +112,19 @@ def test_a_record_says_what_was_found(batches: list[Batch]) -> None:
 
 def test_ids_are_of_the_finding_not_of_the_state(state: State, batches: list[Batch], tmp_path: Path) -> None:
     """A state made anew from the same log gives the same ids; another configuration, or other data, gives others."""
-    again = open_state(str(tmp_path / "again.db"))
-    again.start("f", MEANING, "2027-01-01T00:00:00.000+05:30", [SHAPE])
-    found = [[detection(0, "C1", "Q/x=1 ü"), detection(0, "C0")], [detection(1, t) for t in ODD_TEXTS[1:5]]]
-    again.commit(commit(0, found), 50)
-    again.plan_rest(50)
-    (plan,) = again.files_planned()
 
-    def ids(state: State, fingerprint: str, *plans: object) -> set[object]:
-        return {r["id"] for p in plans for r in batch_of(p, state, fingerprint).records}  # type: ignore[arg-type]
+    def ids(fingerprint: str) -> set[object]:
+        with closing(open_state(str(tmp_path / f"{fingerprint}.db"))) as again:
+            again.start(fingerprint, MEANING, "2027-01-01T00:00:00.000+05:30", [SHAPE])
+            found = [[detection(0, "C1", "Q/x=1 ü"), detection(0, "C0")], [detection(1, t) for t in ODD_TEXTS[1:5]]]
+            again.commit(commit(0, found), 50)
+            again.plan_rest(50)
+            return {r["id"] for plan in again.files_planned() for r in batch_of(plan, again).records}
 
     first = {r["id"] for batch in batches for r in batch.records}
     assert len(first) == 6
-    assert ids(again, "f", plan) == first
-    assert not ids(again, "g", plan) & first
-    again.close()
+    assert ids("f") == first
+    assert not ids("g") & first
 
 
 def test_parquet_is_in_folders_that_engines_prune(batches: list[Batch], tmp_path: Path) -> None:

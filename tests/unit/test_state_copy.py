@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def fill(place: str) -> None:
         state.start("fingerprint", MEANING, STARTED, [SHAPE])
         state.record_file(FileRecord(info(0).file, "broken", 7, None, ODD_TEXTS[3]))
         state.record_landed([info(n, size={0: 10, 1: 11}.get(n)) for n in range(4)], time(9))
-        state.commit(commit(0, [found, 5, 0], [Turn(2, "P", found[0].key, False)], wrong=3), 2)
+        hidden = [replace(detection(0, text, value=text), shadow=True, occasion="0") for text in ODD_TEXTS]
+        turns = [Turn(2, "P", found[0].key, False, cleared=True), Turn(2, "P", hidden[0].key, False, shadow=True)]
+        state.commit(commit(0, [[*found, *hidden], 5, 0], turns, wrong=3), 1)
         state.mark_published(state.files_planned()[0], time(8))
         state.mark_delivered("out", state.files_planned()[1], time(8))
         state.save_tables([TableRows(SHAPE.name, rows)], 2)

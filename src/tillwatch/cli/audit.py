@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tillwatch.cli.command import Command
-from tillwatch.cli.options import configured, opened
+from tillwatch.cli.options import configured, looked_at
 from tillwatch.cli.outcome import FAILED, tell
 from tillwatch.cli.reading import Reading
 
@@ -41,7 +41,7 @@ def audit(config: Path, overrides: tuple[str, ...]) -> None:
         reading.clear()
         tell(text)
 
-    for found in audited(opened(config, overrides), reading, notice):
+    for found in audited(looked_at(config, overrides), reading, notice):
         reading.clear()
         _show(found)
         problems += len(found.problems)

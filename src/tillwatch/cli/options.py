@@ -42,3 +42,10 @@ def opened(config: Path, overrides: tuple[str, ...]) -> Pipeline:
     from tillwatch.pipeline import Pipeline
 
     return Pipeline.open(config, overrides)
+
+
+def looked_at(config: Path, overrides: tuple[str, ...]) -> Pipeline:
+    """The same for a command that only looks: broken patterns do not keep it from that. Raises ConfigError."""
+    from tillwatch.pipeline import Pipeline
+
+    return Pipeline.look(config, overrides)

@@ -47,7 +47,7 @@ class Counts:
             self.quarantined += event.quarantined
             self.filtered += event.filtered
             for pattern, count in event.detections.items():
-                self.detections[pattern] += count
+                self.detections[pattern] = self.detections.get(pattern, 0) + count
         elif isinstance(event, Notice):
             self.notices.append(event.text)
 

@@ -44,7 +44,8 @@ def _by_pattern(program: Program, now: Status) -> Table:
     table.add_column("what it means")
     for plan in program.plans:
         pattern = plan.pattern
-        table.add_row(pattern.id, pattern.action, f"{now.detections[pattern.id]:,}", escape(pattern.title))
+        count = (now.shadow if pattern.shadow else now.detections)[pattern.id]
+        table.add_row(pattern.id, pattern.action, f"{count:,}", escape(pattern.title))
     return table
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tillwatch.cli.command import Command
-from tillwatch.cli.options import configured, opened
+from tillwatch.cli.options import configured, looked_at
 from tillwatch.cli.words import by_pattern, many
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def status(config: Path, overrides: tuple[str, ...], layout: str) -> None:
     """Where the pipeline stands, while it works or not."""
     from tillwatch.status import status as now
 
-    found = now(opened(config, overrides))
+    found = now(looked_at(config, overrides))
     if layout == "json":
         click.echo(json.dumps({**dataclasses.asdict(found), "lag": found.lag}, ensure_ascii=False, indent=2))
         return
@@ -64,11 +64,19 @@ def _rows(found: Status) -> Iterator[Row]:
     if found.filtered:
         yield "filtered", many(found.filtered, "row")
     yield "detections", by_pattern(found.detections)
+    if found.shadow:
+        yield "in shadow", by_pattern(found.shadow)
     unplanned = f", {many(found.unplanned, 'detection')} in no file yet" if found.unplanned else ""
     yield "published", f"{many(found.files_published, 'file')}, {found.files_waiting:,} waiting{unplanned}"
     for name, output in found.outputs.items():
         waiting_for = f"{many(output.undelivered, 'file')} to be delivered" if output.undelivered else "all delivered"
         yield "output", f"{name}: {output.format}, {output.place}, {waiting_for}"
+    if found.rules_from:
+        yield "patterns", f"as they are since chunk {found.rules_from:,}, taken at {found.rules_at}"
+    if found.refused_edit:
+        yield "refused", f"an edit of the patterns: {found.refused_edit}"
+    elif found.edited:
+        yield "edited", "the configured patterns are others, they are taken with the next chunk"
     for problem in found.problems:
         yield "problem", problem
 

@@ -329,6 +329,12 @@ def _conf_value(value: object) -> str:
     return value
 
 
+def _ids(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v.strip() for v in value):
+        raise ValueError
+    return tuple(value)
+
+
 TABLE = Kind("the name of a table, or schema.table", _table, is_text=True)
 FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
@@ -336,6 +342,7 @@ NUMBER = Kind("a number", _number)
 SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
 LATENESS = Kind("a number of steps such as 2, or a duration such as 30s, 10min, 2h, 1d", _lateness, is_text=True)
 DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
+IDS = Kind("a list of pattern ids such as [PatId1]", _ids)
 DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
 TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
 PLACE = Kind("a path or URI", _place, is_text=True)

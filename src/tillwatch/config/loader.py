@@ -194,6 +194,8 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
     for key in SHORT:
         section = getattr(settings, key)
         changed[key] = section.model_copy(update={"uri": at(section.uri, key, "uri")})
+    cleared = at(settings.detections.cleared, "detections", "cleared")
+    changed["detections"] = changed["detections"].model_copy(update={"cleared": cleared})
     changed["lookups"] = {
         name: lookup.model_copy(update={"uri": at(lookup.uri, "lookups", name, "uri")})
         for name, lookup in settings.lookups.items()

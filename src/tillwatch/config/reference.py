@@ -45,6 +45,7 @@ quarantine: ./data/quarantine
 state: sqlite:///./data/state.db     # or only the path
 detections:
   uri: ./data/detections
+  cleared: ./data/cleared            # which ceased to hold, of patterns that say so
   rows: 50                           # per file
   linger: 1s
   timezone: Asia/Kolkata
@@ -58,6 +59,7 @@ reports: ./data/reports              # quality reports at the end of a run
 engine: embedded                     # or spark
 spark: {master: "local[4]", state: ./data/spark, buckets: 4, conf: {spark.driver.memory: 2g}}
 patterns: [PatId1, {PatId2: {transactions: 20}}, PatId3, ./my-patterns/]
+shadow: [PatId3]                     # found and recorded, not published
 """
 
 _INTRO = """\

@@ -45,6 +45,7 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         ]
     },
     kinds.DAYS.words: {"anyOf": [{"type": "string", "pattern": "^[1-9][0-9]{0,4}d$"}, _NULL]},
+    kinds.IDS.words: {"type": "array", "items": kinds.TEXT},
     kinds.DELIMITER.words: {"type": "string", "pattern": r"""^[^"'\r\n\u0000\u0080-\uffff]$"""},
     kinds.TIMEZONE.words: kinds.TEXT,
     kinds.PLACE.words: {"$ref": "#/$defs/place"},

@@ -194,6 +194,10 @@ class Detections(Section):
     format: Annotated[Literal["csv", "none"], kinds.one_of("csv", "none")] = Field(
         default="csv", description="`none` when there are to be no files here, only what `outputs` says."
     )
+    cleared: Place = Field(
+        default="./tillwatch-data/cleared",
+        description="Folder of the files that say when detections ceased to hold, for patterns with `cleared: true`.",
+    )
     rows: Annotated[int, kinds.whole(1)] = Field(default=50, description="Detections per file.")
     linger: Seconds = Field(
         default=1.0,
@@ -321,6 +325,11 @@ class Settings(Section):
     patterns: Annotated[tuple[PatternChoice, ...], AfterValidator(_not_empty)] = Field(
         default=tuple(PatternChoice(ref=ref) for ref in ("PatId1", "PatId2", "PatId3")),
         description="What to look for: pattern ids, YAML files or folders, in the order of their detections.",
+    )
+    shadow: Annotated[tuple[str, ...], kinds.IDS] = Field(
+        default=(),
+        description="Ids of patterns that publish nothing: what they find is recorded and shown by "
+        "`tillwatch detections --shadow`.",
     )
     _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tillwatch.clock import Clock
 from tillwatch.detect import quarantine, snapshot
+from tillwatch.detect.change import Edits, changed, folding
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.recovery import recover
 from tillwatch.detect.saving import Saving
-from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
-from tillwatch.engine.fold import PUNCTUAL, Fold, Outcome
-from tillwatch.engine.late import Lateness
-from tillwatch.engine.lookup import LookupData
-from tillwatch.errors import LogError
+from tillwatch.detect.setup import Setup
+from tillwatch.engine.decode import Decoded
+from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.errors import LogError, PatternError
 from tillwatch.landing import Landing
 from tillwatch.model import REACH, Chunk
-from tillwatch.patterns.derived import Derived
-from tillwatch.patterns.expression import Expr
-from tillwatch.patterns.program import Program
+from tillwatch.patterns.history import following
 from tillwatch.retry import Retry
-from tillwatch.state.base import ChunkResult, Commit, State
+from tillwatch.state.base import ChunkResult, Commit, RuleChange, RuleSet, State, Stream
 from tillwatch.stores.base import Store, put_same
 
 BATCH_CHUNKS = 24
@@ -33,34 +31,10 @@ LIST_SECONDS = 60.0
 """While nothing comes, how often the landing zone is listed, a look at the next chunk alone finds no gap; and the state
 is asked, without which a lease that was lost is not missed."""
 
+REFUSED = "refused_edit"
+"""The fact of the state that says which edit of patterns was refused; empty when there is none."""
+
 LOCAL_READERS, REMOTE_READERS = 2, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What detect works with. `columns` maps logical names to column names, or to what is worked out from columns;
-    `optional` ones may be missing from the source; only rows that pass `where` are counted; times are in seconds."""
-
-    program: Program
-    fingerprint: str
-    meaning: str
-    columns: Mapping[str, str | Derived]
-    lookups: Sequence[LookupData] = ()
-    optional: frozenset[str] = frozenset()
-    negative: bool = False
-    rows_per_file: int = 50
-    linger: float = 1.0
-    detail: Detail = PLAIN
-    lateness: Lateness = PUNCTUAL
-    where: Expr | None = None
-
-    def decoder(self) -> Decoder:
-        """What decodes chunks."""
-        return Decoder(self.columns, self.program.digits, self.negative, self.optional, self.detail, self.where)
-
-    def fold(self, decoder: Decoder) -> Fold:
-        """The program, with nothing folded yet."""
-        return Fold(self.program, decoder, self.lookups, self.lateness)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +61,8 @@ class Wake:
 class Detect:
     """One run of Mechanism Y on one pipeline. The caller holds the lease.
 
-    Without a store for `detections` no files are published; they are planned all the same, for further outputs.
+    `files` are the stores of the files of each stream. Without one for detections no files are published; they are
+    planned all the same, for further outputs. Edits of patterns are taken between two commits.
     """
 
     def __init__(
@@ -95,26 +70,34 @@ class Detect:
         setup: Setup,
         landing: Landing,
         state: State,
-        detections: Store | None,
+        files: Mapping[Stream, Store],
         quarantined: Store,
         clock: Clock,
         retry: Retry,
         on_progress: Callable[[Processed], None] = lambda _: None,
+        edits: Edits | None = None,
     ) -> None:
-        self._setup = setup
+        self._at_work, self._edits = folding(setup), edits
         self._landing, self._state = landing, state
         self._quarantined = quarantined
-        self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
-        self._decoder = setup.decoder()
-        self._fold = setup.fold(self._decoder)
         self._next = self._saved = 0
+        self._refused = ""
         self._saving = Saving(clock.monotonic())
         self._listed_at = clock.monotonic()
         self._rows_per_chunk = BATCH_ROWS
         readers = REMOTE_READERS if landing.remote else LOCAL_READERS
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="tillwatch-read")
         self._ahead: dict[int, Future[Chunk]] = {}
+
+    @property
+    def _setup(self) -> Setup:
+        return self._at_work.setup
+
+    @property
+    def _fold(self) -> Fold:
+        return self._at_work.fold
 
     def run(self, wake: Wake, *, once: bool) -> None:
         """Works until stopped; with `once` until no chunk is left and none will come."""
@@ -136,9 +119,12 @@ class Detect:
     def _start(self) -> None:
         setup = self._setup
         tables = snapshot.shapes(setup.program)
-        cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
-        recover(self._fold, self._decoder, self._landing, self._state, cursor, self._retry)
+        now = self._clock.now()
+        claim = (setup.fingerprint, setup.meaning, now, tables, setup.rules)
+        cursor = self._retry(lambda: self._state.start(*claim))
+        recover(self._fold, self._at_work.decoder, self._landing, self._state, cursor, self._retry)
         self._next, self._saved = cursor.chunk, cursor.tables
+        self._refused = self._retry(lambda: self._state.get_meta(REFUSED)) or ""
         self._outbox.start()
 
     def _work(self) -> bool:
@@ -146,15 +132,61 @@ class Detect:
         chunks = self._read()
         if not chunks:
             return False
-        commit = self._fold_batch(chunks)
+        change = self._change_patterns()
+        commit = replace(self._fold_batch(chunks), change=change)
+        if change is not None and change.tables:
+            commit = replace(commit, notes=self._reach(commit.last + 1))
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._next = commit.last + 1
-        self._outbox.committed(len(commit.detections))
+        if change is not None:
+            self._changed(change)
+        self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         if self._saving.due(self._next - self._saved, self._fold.touched, self._clock.monotonic()):
             self._save()
         self._on_progress(progress_of(commit))
         return True
+
+    def _change_patterns(self) -> RuleChange | None:
+        """Takes the edit of patterns that waits, if there is one: it is in force from the next chunk on."""
+        setup = self._edit()
+        if setup is None or self._edits is None:
+            return None
+        if self._next > self._saved:
+            self._save()
+        before = self._setup.program
+        setup = replace(setup, program=following(before, setup.program, self._next))
+        try:
+            made = changed(before, setup, self._next, self._landing, self._state, self._retry)
+        except PatternError as error:
+            self._edits.refuse(str(error))
+            self._edit()
+            return None
+        self._at_work = made
+        rules = RuleSet(self._next, setup.fingerprint, setup.meaning, setup.rules, self._clock.now())
+        shapes = snapshot.shapes(setup.program)
+        if shapes == snapshot.shapes(before):
+            return RuleChange(rules)
+        return RuleChange(rules, tuple(shapes), lambda: snapshot.whole(made.fold))
+
+    def _changed(self, change: RuleChange) -> None:
+        """The edit was committed."""
+        if change.tables:
+            self._fold.take_dirty()
+            self._saved = self._next
+        if self._edits is not None:
+            self._edits.taken(self._setup, change.rules.first)
+            self._edit()
+
+    def _edit(self) -> Setup | None:
+        """The edit that waits; one that was refused is noted for who looks at the state."""
+        if self._edits is None:
+            return None
+        wanted, refused = self._edits.look(), self._edits.refused
+        if refused != self._refused:
+            self._refused = refused
+            self._retry(lambda: self._state.note({REFUSED: refused}))
+        return wanted
 
     def _read(self) -> list[Chunk]:
         """The chunks that wait, in order, at most a batch; those behind them are read meanwhile."""
@@ -172,7 +204,7 @@ class Detect:
         return chunks
 
     def _read_ahead(self, limit: int) -> None:
-        columns = self._decoder.sources
+        columns = self._at_work.decoder.sources
         first = self._next + len(self._ahead)
         for number in self._retry(lambda: self._landing.waiting(first, self._next + limit - first)):
             self._ahead[number] = self._readers.submit(self._read_one, number, columns)
@@ -181,12 +213,12 @@ class Detect:
         return self._retry(lambda: self._landing.read(number, columns))
 
     def _fold_batch(self, chunks: Sequence[Chunk]) -> Commit:
-        decoded = self._decoder.decode([c.frame for c in chunks])
+        decoded = self._at_work.decoder.decode([c.frame for c in chunks])
         results, outcomes = [], []
         for chunk, read in zip(chunks, decoded, strict=True):
             rows = self._fold.admit(read)
             self._set_aside(chunk, rows)
-            outcomes.append(self._fold.step(chunk.info.number, rows.rows))
+            outcomes.append(self._fold.step(chunk.info.number, rows.rows, rows.clock))
             reasons = quarantine.by_code(rows.rejects)
             results.append(ChunkResult(chunk.info, len(rows.rows), reasons, self._clock.now(), rows.filtered))
         return _commit(results, outcomes)
@@ -201,6 +233,7 @@ class Detect:
     def _idle(self) -> float:
         """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
         now = self._clock.monotonic()
+        self._edit()
         if now - self._listed_at >= LIST_SECONDS:
             self._retry(self._is_more)
             self._retry(self._state.cursor)  # a lease that another has now is found out by asking
@@ -219,11 +252,15 @@ class Detect:
         """Brings the tables of the state up to the cursor."""
         began, touched = self._clock.monotonic(), self._fold.touched
         dirty = self._fold.take_dirty()
-        reach = self._fold.reach(self._next)
-        notes = {REACH: reach.text()} if reach else {}
+        notes = self._reach(self._next)
         self._retry(lambda: self._state.save_tables(snapshot.dump(self._fold, dirty), self._next, notes))
         self._saved = self._next
         self._saving.done(touched, began, self._clock.monotonic())
+
+    def _reach(self, following: int) -> Mapping[str, str]:
+        """What tables that are saved now need of the log behind them, to be noted with them."""
+        reach = self._fold.reach(following)
+        return {REACH: reach.text()} if reach else {}
 
     def _is_more(self) -> bool:
         self._listed_at = self._clock.monotonic()
@@ -255,7 +292,7 @@ def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Comm
 def progress_of(commit: Commit) -> Processed:
     """What a commit has brought, for who watches."""
     found: dict[str, int] = {}
-    for detection in commit.detections:
+    for detection in (d for d in commit.detections if not d.shadow):
         found[detection.pattern] = found.get(detection.pattern, 0) + 1
     return Processed(
         commit.first,

@@ -12,7 +12,7 @@ from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
-from tillwatch.model import REACH, Chunk, Reach
+from tillwatch.model import REACH, Chunk, Detection, Reach
 from tillwatch.retry import Retry
 from tillwatch.state.base import Cursor, State, StoredDetection
 
@@ -27,14 +27,12 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     if cursor.chunk == 0:
         return
     snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
-    stored = retry(lambda: list(state.detections()))
-    turns = retry(lambda: state.turns(cursor.tables))
-    _mark(fold, [s for s in stored if s.detection.chunk < cursor.tables], turns)
-    if reach := retry(lambda: state.get_meta(REACH)) if cursor.tables else None:
-        _remember(fold, decoder, landing, state, Reach.of(reach), cursor.tables, retry)
+    mark(fold, state, cursor.tables, retry)
+    recall(fold, decoder, landing, state, cursor.tables, retry)
+    stored = [*retry(lambda: list(state.detections())), *retry(lambda: list(state.detections(shadow=True)))]
+    expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
-    expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     if found != expected:
         raise StateConflict(
             f"folding chunks {cursor.tables} to {cursor.chunk - 1} again gives {len(found)} detections, which are not "
@@ -45,27 +43,31 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
 def refold(
     fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> list[tuple[int, str, str]]:
-    """Folds these chunks; returns the identities of the detections, in order."""
-    found = []
-    for number, chunk in _decoded(decoder, landing, numbers, digests, retry):
-        found += [d.identity for d in fold.step(number, fold.admit(chunk).rows).detections]
-    return found
+    """Folds these chunks; returns the identities of the detections, in order, those in the shadow after the others."""
+    found: list[Detection] = []
+    for number, chunk in read_again(decoder, landing, numbers, digests, retry):
+        admitted = fold.admit(chunk)
+        found += fold.step(number, admitted.rows, admitted.clock).detections
+    return [d.identity for d in sorted(found, key=lambda d: d.shadow)]
 
 
-def _remember(
-    fold: Fold, decoder: Decoder, landing: Landing, state: State, reach: Reach, tables: int, retry: Retry
-) -> None:
-    """The rows that windows still need, of chunks that the tables have already."""
+def recall(fold: Fold, decoder: Decoder, landing: Landing, state: State, tables: int, retry: Retry) -> None:
+    """Takes the rows that windows still need from the chunks that the tables, as they were loaded, have already."""
+    if not tables or not fold.reads_time:
+        return
+    noted = retry(lambda: state.get_meta(REACH))
+    reach = Reach.of(noted) if noted else Reach(0, None)  # another engine saved the tables
     digests = retry(lambda: state.digests(reach.first, tables - 1))
     fold.resume(reach)
-    for number, chunk in _decoded(decoder, landing, range(reach.first, tables), digests, retry):
-        fold.remember(number, fold.admit(chunk).rows)
+    for number, chunk in read_again(decoder, landing, range(reach.first, tables), digests, retry):
+        admitted = fold.admit(chunk)
+        fold.remember(number, admitted.rows, admitted.clock)
 
 
-def _decoded(
+def read_again(
     decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
 ) -> Iterator[tuple[int, Decoded]]:
-    """These chunks, decoded some at a time."""
+    """These chunks, decoded some at a time. Raises StateConflict when one is not the chunk that was processed."""
     columns = decoder.sources
     for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
@@ -83,10 +85,24 @@ def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:
             )
 
 
-def _mark(fold: Fold, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]]) -> None:
-    """Detections made before the tables were saved, each holding or not as it was then."""
+def mark(fold: Fold, state: State, before: int, retry: Retry) -> None:
+    """Notes what was detected before a chunk; the last detection of each key says whether it held then."""
+    for shadow in (False, True):
+        stored = retry(lambda s=shadow: list(state.detections(shadow=s)))  # type: ignore[misc]
+        turns = retry(lambda s=shadow: state.turns(before, shadow=s))  # type: ignore[misc]
+        _mark(fold, [s for s in stored if s.detection.chunk < before], turns, shadow=shadow)
+
+
+def _mark(
+    fold: Fold, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]], *, shadow: bool
+) -> None:
+    """Detections made before the tables were saved; of each key the last one says whether it held then."""
     holds = {s.seq: True for s in stored}
     holds.update({seq: now for seq, _, now in turns if seq in holds})
-    for pattern in {s.detection.pattern: None for s in stored}:
-        mine = [s for s in stored if s.detection.pattern == pattern]
-        fold.mark(pattern, [s.detection.key for s in mine], [holds[s.seq] for s in mine])
+    for number, plan in enumerate(fold.program.plans):
+        if plan.pattern.shadow != shadow:
+            continue
+        mine = (s for s in stored if s.detection.pattern == plan.pattern.id and tuple(s.detection.key) == plan.per)
+        last = {tuple(s.detection.key.values()): s for s in mine}
+        if last:
+            fold.mark(number, [s.detection.key for s in last.values()], [holds[s.seq] for s in last.values()])

@@ -64,6 +64,11 @@ def dump(fold: Fold, dirty: Mapping[Grain, Ints]) -> Iterator[TableRows]:
             yield rows_of(fold, grain, slots[start : start + ROWS])
 
 
+def whole(fold: Fold) -> Iterator[TableRows]:
+    """All rows of all tables, some at a time."""
+    return dump(fold, {grain: np.arange(table.size) for grain, table in fold.tables.items()})
+
+
 def whole_table(fold: Fold, name: str) -> TableRows:
     """All rows of the table of that name."""
     grain, table = next((g, t) for g, t in fold.tables.items() if t.spec.name == name)

@@ -93,12 +93,27 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A chunk decoded: the rows that count, and those that are not valid; `passed` says which of the valid ones count,
-    None for all."""
+    """A chunk decoded: the rows that count, and those that are not valid.
+
+    `passed` says which of the valid ones count, None for all; then `seen` are the times of all valid ones, where times
+    are read.
+    """
 
     rows: Rows
     rejects: tuple[Reject, ...]
-    passed: NDArray[np.bool_] | None = None
+    passed: Bools | None = None
+    seen: Ints | None = None
+
+    @property
+    def times(self) -> Ints | None:
+        """The times of all valid rows; None where times are not read."""
+        return self.rows.time if self.passed is None else self.seen
+
+    @property
+    def clock(self) -> int | None:
+        """The greatest time of all valid rows; None where there is none."""
+        times = self.times
+        return int(times.max()) if times is not None and len(times) else None
 
     @property
     def filtered(self) -> int:
@@ -248,7 +263,7 @@ class Decoder:
         if self.where is None:
             return Decoded(rows, rejects)
         passed = Filters(self.dictionaries, self.digits).mask(self.where, rows)
-        return Decoded(replace(rows.take(passed), source=rows.source), rejects, passed)
+        return Decoded(replace(rows.take(passed), source=rows.source), rejects, passed, rows.time)
 
     def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
         cells = frame.row(row, named=True)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from tillwatch.engine.condition import Condition
 from tillwatch.engine.decode import Decoded, Decoder, Rows
 from tillwatch.engine.evidence import evidence
+from tillwatch.engine.expiry import Gone
 from tillwatch.engine.filters import Filters
-from tillwatch.engine.judge import Judge
+from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData, LookupIndex
 from tillwatch.engine.row_judge import RowJudge, RowVerdict
@@ -25,16 +26,18 @@ from tillwatch.engine.running import Running
 from tillwatch.engine.table import Table, Touch
 from tillwatch.engine.windows import Windows
 from tillwatch.model import Detection, Reach, Turn
+from tillwatch.patterns.history import same_life
 from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
+NONE: Ints = np.zeros(0, np.int64)
 
 PUNCTUAL = Lateness()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a chunk brought: new detections in the order of CONTRACT 6, and turns of earlier ones."""
+    """What a chunk brought: new detections in the order of CONTRACT 6, and turns of earlier ones in the same order."""
 
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
@@ -56,6 +59,7 @@ class Fold:
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
+        self._lateness = lateness
         self.windows = Windows(program, self.tables, lateness, self._filters)
         self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
@@ -78,32 +82,64 @@ class Fold:
     def step(self, chunk: int, rows: Rows, clock: int | None = None) -> Outcome:
         """Folds the valid rows of a chunk and judges every pattern on the state after it.
 
-        `clock` is that of the whole stream after the chunk, where this fold sees only a part of its rows.
+        `clock` is the greatest time of all rows of the chunk, where this fold sees only some of them.
         """
+        judges = self._in_force(chunk)
         gone = self.windows.move(chunk, rows, clock)
         if not len(rows) and not gone:
-            return Outcome((), ())
-        touches: Mapping[Grain, Touch] = {grain: table.locate(rows) for grain, table in self.tables.items()}
+            return self._judge(judges, chunk, {}, {})
+        located = self._locate(rows)
+        verdicts = self._judge_rows(judges, chunk, rows, located)
+        touches = self.windows.touched(located, gone)
+        watching = [judge for judge in judges if isinstance(judge, Judge)]
+        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in watching]
+        self._fold(chunk, rows, touches, gone)
+        for judge, before in zip(watching, seen, strict=True):
+            judge.condition.update(before, touches[judge.plan.per].new)
+        return self._judge(judges, chunk, touches, verdicts)
+
+    def absorb(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
+        """Adds the valid rows of a chunk, and judges nothing: for what was judged before, by others."""
+        gone = self.windows.move(chunk, rows, clock)
+        if len(rows) or gone:
+            self._fold(chunk, rows, self.windows.touched(self._locate(rows), gone), gone)
+
+    def _locate(self, rows: Rows) -> dict[Grain, Touch]:
+        touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():
             self._settle(self.tables[grain], touch.new)
-        verdicts = self._judge_rows(chunk, rows, touches)
-        touches = self.windows.touched(touches, gone)
-        judges = [judge for judge in self.judges if isinstance(judge, Judge)]
-        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in judges]
+        return touches
+
+    def _fold(self, chunk: int, rows: Rows, touches: Mapping[Grain, Touch], gone: Sequence[Gone]) -> None:
         self.windows.take_back(gone)
         self._add(rows, touches)
         self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
-        for judge, before in zip(judges, seen, strict=True):
-            judge.condition.update(before, touches[judge.plan.per].new)
-        return self._judge(chunk, touches, verdicts)
 
-    def _judge_rows(self, chunk: int, rows: Rows, touches: Mapping[Grain, Touch]) -> dict[str, RowVerdict]:
+    def _in_force(self, chunk: int) -> list[Judge | RowJudge]:
+        """The judges of the patterns in force, in their order; those that begin follow the ones before them."""
+        judges = sorted((j for j in self.judges if j.plan.judges(chunk)), key=lambda j: j.plan.place)
+        for judge in judges:
+            if judge.plan.begins(chunk) and (before := self._before(judge.plan)):
+                judge.room(len(before.holding))
+                judge.holding[: len(before.holding)] = before.holding
+                judge.detected[: len(before.detected)] = before.detected
+        return judges
+
+    def _before(self, plan: Plan) -> Judge | RowJudge | None:
+        """The last judge of the same pattern, for the same keys, that ended before the plan began."""
+        ended = [j for j in self.judges if j.plan.until is not None and j.plan.until <= plan.first]
+        mine = [j for j in ended if same_life(j.plan, plan)]
+        return max(mine, key=lambda j: j.plan.first, default=None)
+
+    def _judge_rows(
+        self, judges: Sequence[Judge | RowJudge], chunk: int, rows: Rows, touches: Mapping[Grain, Touch]
+    ) -> dict[str, RowVerdict]:
         """What patterns that are judged on transactions say, before the rows are added."""
-        judges = [judge for judge in self.judges if isinstance(judge, RowJudge)]
-        if not judges or not len(rows):
+        mine = [judge for judge in judges if isinstance(judge, RowJudge)]
+        if not mine or not len(rows):
             return {}
         running = Running(rows, self.tables, touches, self.windows, self._filters)
-        return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in judges}
+        return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in mine}
 
     def _settle(self, table: Table, new: Ints) -> None:
         """Gives new slots their coarser slots and their lookup values."""
@@ -128,10 +164,16 @@ class Fold:
                     parents = slots if acc.child == grain else self.tables[acc.child].up[grain][slots]
                     np.add.at(table.columns[acc.name], parents, 1)
 
-    def _judge(self, chunk: int, touches: Mapping[Grain, Touch], verdicts: Mapping[str, RowVerdict]) -> Outcome:
+    def _judge(
+        self,
+        judges: Sequence[Judge | RowJudge],
+        chunk: int,
+        touches: Mapping[Grain, Touch],
+        verdicts: Mapping[str, RowVerdict],
+    ) -> Outcome:
         detections: list[Detection] = []
         turns: list[Turn] = []
-        for judge in self.judges:
+        for judge in judges:
             if isinstance(judge, Judge):
                 found, again, fallen = self._judge_chunk(judge, chunk, touches)
             elif (rows := verdicts.get(judge.plan.pattern.id)) is not None:
@@ -140,19 +182,29 @@ class Fold:
             else:
                 continue
             detections += found
-            for turned, holds in ((again, True), (fallen, False)):
-                turns += [Turn(chunk, judge.plan.pattern.id, k, holds) for k in self.keys(judge.plan.per, turned)]
-        return Outcome(tuple(detections), tuple(sorted(turns, key=lambda t: (t.pattern, *t.key.values()))))
+            turns += self._turns(judge.plan, again, fallen, chunk)
+        return Outcome(tuple(detections), tuple(turns))
+
+    def _turns(self, plan: Plan, again: Ints, fallen: Ints, chunk: int) -> list[Turn]:
+        if not len(again) and not len(fallen):
+            return []
+        pattern, per = plan.pattern, plan.per
+        told = pattern.cleared and not pattern.shadow
+        turns = [Turn(chunk, pattern.id, k, True, False, pattern.shadow) for k in self.keys(per, again)]
+        turns += [Turn(chunk, pattern.id, k, False, told, pattern.shadow) for k in self.keys(per, fallen)]
+        return sorted(turns, key=lambda t: tuple(t.key.values()))
 
     def _judge_chunk(
         self, judge: Judge, chunk: int, touches: Mapping[Grain, Touch]
     ) -> tuple[list[Detection], Ints, Ints]:
-        verdict = judge.judge(touches)
-        first = verdict.risen[~judge.detected[verdict.risen]]
-        again = verdict.risen[judge.detected[verdict.risen]]
-        judge.detected[first] = True
-        reasons = evidence(judge.condition, first, chunk) if len(first) else []
-        return self._found(judge.plan, first, chunk, reasons), again, verdict.fallen
+        whole = judge.plan.begins(chunk)
+        verdict = judge.judge(touches, whole=whole) if touches or whole else Verdict(NONE, NONE)
+        fired, again = _fired(judge, verdict)
+        judge.detected[fired] = True
+        reasons = evidence(judge.condition, fired, chunk) if len(fired) else []
+        if whole:
+            reasons = [{**reason, "in_force_from": chunk} for reason in reasons]
+        return self._found(judge.plan, fired, chunk, reasons), again, verdict.fallen
 
     def _found(self, plan: Plan, slots: Ints, chunk: int, reasons: Sequence[dict[str, Any]]) -> list[Detection]:
         """Detections in the order of CONTRACT 6."""
@@ -160,7 +212,8 @@ class Fold:
             return []
         pattern = plan.pattern
         keys = self.keys(plan.per, slots)
-        found = [Detection(chunk, pattern.id, pattern.action, k, e) for k, e in zip(keys, reasons, strict=True)]
+        life = ("" if pattern.emit == "once" else str(chunk), pattern.shadow)
+        found = [Detection(chunk, pattern.id, pattern.action, k, e, *life) for k, e in zip(keys, reasons, strict=True)]
         return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
 
     def keys(self, grain: Grain, slots: Ints) -> list[dict[str, str]]:
@@ -193,29 +246,47 @@ class Fold:
             table.columns[name][slots] = values
         self._settle(table, slots)
 
+    @property
+    def reads_time(self) -> bool:
+        """Whether anything depends on the times of rows."""
+        return self.decoder.detail.times is not None
+
     def reach(self, following: int) -> Reach | None:
         """What the windows need of the log before the chunk that follows; None when there are none."""
         return self.windows.reach(following)
 
     def resume(self, reach: Reach) -> None:
-        """Begins to remember at the chunk that the windows reach back to."""
+        """Begins to remember at the chunk that the windows reach back to; what was remembered is forgotten."""
+        self.windows = Windows(self.program, self.tables, self._lateness, self._filters)
         self.windows.clock = reach.clock
 
-    def remember(self, chunk: int, rows: Rows) -> None:
+    def remember(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
         """Takes the rows of a chunk that the loaded tables have for those that windows may still need."""
-        self.windows.move(chunk, rows, None)
+        self.windows.move(chunk, rows, clock)
         slots = {grain: table.slots_of(rows.codes, len(rows)) for grain, table in self.tables.items()}
         self.windows.remember(chunk, rows, slots)
 
-    def mark(self, pattern: str, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
-        """Notes that a pattern was detected for these keys, and whether it holds for them now."""
-        judge = next(j for j in self.judges if j.plan.pattern.id == pattern)
+    def mark(self, number: int, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
+        """Notes that the pattern of this number in the program was detected for these keys, and whether it holds."""
+        judge = self.judges[number]
         grain = judge.plan.per
         codes = {c: np.array(self.decoder.dictionaries[c].codes(k[c] for k in keys), np.int64) for c in grain}
         slots = self.tables[grain].slots_of(codes, len(keys))
         judge.room(int(slots.max()) + 1)
         judge.detected[slots] = True
         judge.holding[slots] = np.array(holds, np.bool_)
+
+
+def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
+    """The slots that the pattern is detected for, and those that it was detected for before and holds for again."""
+    match judge.plan.pattern.emit:
+        case "on_enter":
+            return verdict.risen, NONE
+        case "every_chunk":
+            return np.flatnonzero(judge.holding), NONE
+        case "once":
+            known = judge.detected[verdict.risen]
+            return verdict.risen[~known], verdict.risen[known]
 
 
 def _distinct(slots: Sequence[Ints], size: int) -> Ints:

@@ -58,11 +58,12 @@ class Judge:
                 self._collect(clause)
         self._clauses = sorted(clauses, key=self._cost)
 
-    def judge(self, touches: Mapping[Grain, Touch]) -> Verdict:
-        """What changed by the chunk that was just added."""
-        self.room(self.condition.table.size)
-        slots = self._to_look_at(touches)
-        true = self._true(slots)
+    def judge(self, touches: Mapping[Grain, Touch], *, whole: bool = False) -> Verdict:
+        """What changed by the chunk that was just added; judged for the keys that it may have changed, or for all."""
+        table = self.condition.table
+        self.room(table.size)
+        slots = np.flatnonzero(table.transactions[: table.size] > 0) if whole else self._to_look_at(touches)
+        true = self._true_of_any(slots) if whole else self._true(slots)
         held_before = self.holding[slots]
         self.holding[slots] = true
         return Verdict(slots[true & ~held_before], slots[held_before & ~true])
@@ -87,6 +88,13 @@ class Judge:
         more = slots[~self._seen[slots]]
         self._seen[more] = True
         looked_at.append(more)
+
+    def _true_of_any(self, slots: Ints) -> Bools:
+        """The same of slots that may be no keys to the pattern: those before it may have held for them."""
+        mine = self.condition.having(slots)
+        true = np.zeros(len(slots), np.bool_)
+        true[np.isin(slots, mine[self._true(mine)])] = True
+        return true
 
     def _true(self, slots: Ints) -> Bools:
         left = np.arange(len(slots))

@@ -40,22 +40,22 @@ class Late:
 
 
 def set_aside(decoded: Decoded, clock: int | None, lateness: Lateness, column: str) -> Decoded:
-    """The chunk without its late rows, which are rejected."""
-    rows = decoded.rows
-    if clock is None or rows.time is None or not lateness.quarantine:
+    """The chunk without its late rows, which are rejected, also those that would not count."""
+    rows, passed, times = decoded.rows, decoded.passed, decoded.times
+    if clock is None or times is None or not lateness.quarantine:
         return decoded
-    late = rows.time < clock - lateness.size
+    late = times < clock - lateness.size
     if not late.any():
         return decoded
-    passed = np.ones(len(rows), np.bool_) if decoded.passed is None else decoded.passed
-    total = len(passed) + len(decoded.rejects)
-    places = np.delete(np.arange(total), [r.row for r in decoded.rejects])[passed]
+    places = np.delete(np.arange(len(times) + len(decoded.rejects)), [r.row for r in decoded.rejects])
     reason = f"time ({column}) is {{}} behind the latest of the chunks before, more than the {lateness.text} allowed"
     unit = MICRO
     found = [
         Reject(row, "late", reason.format(f"{(clock - time) / unit:,.12g}"))
-        for row, time in zip(places[late].tolist(), rows.time[late].tolist(), strict=True)
+        for row, time in zip(places[late].tolist(), times[late].tolist(), strict=True)
     ]
     rejects = sorted((*decoded.rejects, *found), key=lambda r: r.row)
-    left = None if decoded.passed is None else np.delete(passed, np.flatnonzero(passed)[late])
-    return Decoded(replace(rows.take(~late), source=rows.source), tuple(rejects), left)
+    kept = replace(rows.take(~late if passed is None else ~late[passed]), source=rows.source)
+    if passed is None:
+        return Decoded(kept, tuple(rejects))
+    return Decoded(kept, tuple(rejects), passed[~late], times[~late])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import ConfigError, LogError, StateConflict, StateMissing
 from tillwatch.history.difference import Difference, difference
@@ -25,7 +25,7 @@ from tillwatch.patterns.program import Plan, Program
 from tillwatch.patterns.shown import show
 from tillwatch.retry import Retry
 
-_OF_THE_RUN = {"program", "lookups", "fingerprint", "meaning", "rows_per_file", "linger"}
+_OF_THE_RUN = {"program", "lookups", "fingerprint", "meaning", "rules", "rows_per_file", "linger"}
 """What of a setup does not say how rows are read."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tillwatch.compose import Composed, compose, setup
 from tillwatch.config import PatternChoice, load
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.patterns.catalogue import load_patterns
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.pipeline import Pipeline

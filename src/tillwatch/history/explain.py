@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.row_judge import RowJudge
 from tillwatch.errors import ConfigError, LogError
 from tillwatch.history.clauses import Clause, EvidenceView, KeyView, View, as_json
@@ -95,8 +96,8 @@ def explain(
     the log does not reach back to its first chunk; ConfigError when there is no such detection; StateError when there
     is no state, or the configuration is another one now.
     """
-    setup = pipeline.read_setup(retry)
-    stored = retry(lambda: _stored(pipeline, seq))
+    pipeline.read_setup(retry)
+    stored, setup = retry(lambda: _stored(pipeline, seq))
     landing, detection = pipeline.landing, stored.detection
     retry(lambda: check_whole(landing))
     place = (detection.chunk, detection.evidence["row"]) if "row" in detection.evidence else None
@@ -130,14 +131,15 @@ def _view(again: Refold, detection: Detection) -> View:
     return KeyView(judge.condition, slot, detection.chunk)
 
 
-def _stored(pipeline: Pipeline, seq: int) -> StoredDetection:
+def _stored(pipeline: Pipeline, seq: int) -> tuple[StoredDetection, Setup]:
+    """The detection, and the patterns that were in force then."""
     with pipeline.opened(readonly=True) as state, state.snapshot():
-        state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+        history = pipeline.history(state)
         found = list(state.detections(seq, seq))
         if not found:
             last = state.cursor().seq - 1
             raise ConfigError(f"there is no detection {seq}; {f'the last one is {last}' if last else 'there are none'}")
-        return found[0]
+        return found[0], history.at(found[0].detection.chunk)
 
 
 def _check_same(stored: StoredDetection, again: Refold) -> None:

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tillwatch.config.yaml import suggestion
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.fold import Fold
@@ -66,6 +66,7 @@ def alone(setup: Setup, pattern: str) -> Setup:
     """
     program, plan = setup.program, plan_of(setup.program, pattern)
     own = compiled(program, [plan.pattern])
+    own = replace(own, plans=tuple(replace(p, first=plan.first) for p in own.plans))  # not judged before it was there
     used = {name for table in own.tables for name in table.lookups}
     lookups = [data for data in setup.lookups if data.spec.name in used]
     return replace(setup, program=own, lookups=lookups, detail=replace(setup.detail, numbers=True))

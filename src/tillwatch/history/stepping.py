@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tillwatch.detect.loop import Setup
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded, sources_of
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.patterns.pattern import Pattern
@@ -35,4 +35,4 @@ def stepped(
     """Folds some chunks, given by their numbers and frames; each with its rows and what it brought."""
     for number, decoded in zip(numbers, fold.decoder.decode(frames), strict=True):
         admitted = fold.admit(decoded)
-        yield number, admitted, fold.step(number, admitted.rows)
+        yield number, admitted, fold.step(number, admitted.rows, admitted.clock)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tillwatch.detect.loop import Setup
 from tillwatch.detect.recovery import recover
+from tillwatch.detect.setup import Setup
 from tillwatch.engine.amounts import AmountDictionary
 from tillwatch.engine.dictionary import clean, clean_gender
 from tillwatch.engine.fold import Fold

@@ -48,6 +48,10 @@ def _limits(state: State, days: int, now: datetime, outputs: Iterable[str], *, f
     for output in outputs:
         if plans := state.undelivered(output):
             waiting[f"output {output} does not have all detections"] = plans[0].first
+    plans = state.files_planned("cleared")
+    first = next((p.first for p in plans if p.published_at is None), plans[-1].last + 1 if plans else 1)
+    if cleared := next(state.cleared(first, first), None):
+        yield Limit(cleared.chunk, "not all that ceased to hold is published")
     for why, seq in waiting.items():
         if detection := next(state.detections(seq, seq), None):
             yield Limit(detection.detection.chunk, why)

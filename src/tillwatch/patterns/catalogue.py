@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
@@ -17,8 +19,12 @@ from tillwatch.patterns.expression import Expr, ExpressionError, Truth, parse
 from tillwatch.patterns.features import Feature, grain_order, parse_feature, parse_filter
 from tillwatch.patterns.fields import FIELDS, REQUIRED
 from tillwatch.patterns.mistakes import near
-from tillwatch.patterns.pattern import Judge, Pattern, Spot
+from tillwatch.patterns.pattern import Emit, Judge, Pattern, Spot
 
+T = TypeVar("T", bound=str)
+
+_EMITS: tuple[Emit, ...] = ("once", "on_enter", "every_chunk")
+_MODES = ("publish", "shadow")
 _TEXTS = ("id", "action", "title", "why", "runbook", "when")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
 
@@ -39,15 +45,49 @@ def built_in_features() -> dict[str, Feature]:
     return read_features(parse_yaml(text, "features.yaml"), "features.yaml", text)
 
 
-def load_patterns(choices: Sequence[PatternChoice], keys: Sequence[str] = STANDARD_KEYS) -> list[Pattern]:
-    """The chosen patterns in order, with their thresholds set; `keys` are the text columns there can be.
+def load_patterns(
+    choices: Sequence[PatternChoice],
+    keys: Sequence[str] = STANDARD_KEYS,
+    shadow: Sequence[str] = (),
+    where: str = "shadow",
+) -> list[Pattern]:
+    """The chosen patterns in order, with their thresholds set; those of the ids `shadow`, said at `where`, publish
+    nothing. `keys` are the text columns there can be.
 
     Raises PatternError for unknown ids, unreadable files, two patterns with one id, unknown thresholds.
 
     >>> [p.id for p in load_patterns([PatternChoice(ref="PatId3"), PatternChoice(ref="PatId2")])]
     ['PatId3', 'PatId2']
     """
-    found = read_patterns(choices, keys)
+    return patterns_in(sources(choices), keys, shadow, where)
+
+
+Source = tuple[str, str, PatternChoice]
+"""Name and text of a pattern's file, and what the configuration says beside it."""
+
+
+def sources(choices: Sequence[PatternChoice]) -> list[Source]:
+    """The files of the chosen patterns. Raises PatternError."""
+    found: list[Source] = []
+    problems: list[str] = []
+    for choice in choices:
+        try:
+            found += [(name, text, choice) for name, text in _sources(choice)]
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise PatternError("\n".join(problems))
+    return found
+
+
+def patterns_in(
+    written: Sequence[Source],
+    keys: Sequence[str] = STANDARD_KEYS,
+    shadow: Sequence[str] = (),
+    where: str = "shadow",
+) -> list[Pattern]:
+    """The patterns of these files, as `load_patterns` gives them. Raises PatternError."""
+    found = [_read_one(*source, keys) for source in written]
     if problems := [str(problem) for problem in found if isinstance(problem, ConfigError)]:
         raise PatternError("\n".join(problems))
     patterns = [pattern for pattern in found if isinstance(pattern, Pattern)]
@@ -57,7 +97,10 @@ def load_patterns(choices: Sequence[PatternChoice], keys: Sequence[str] = STANDA
             first = seen[pattern.id].spot.file
             raise PatternError(f"{pattern.spot.file}: pattern id '{pattern.id}' is taken already by {first}")
         seen[pattern.id] = pattern
-    return patterns
+    if unknown := [name for name in shadow if name not in seen]:
+        hint = suggestion(unknown[0], sorted(seen))
+        raise PatternError(f"{where}: '{unknown[0]}' is not one of the patterns; {hint}")
+    return [replace(p, shadow=p.shadow or p.id in shadow) for p in patterns]
 
 
 def read_patterns(choices: Sequence[PatternChoice], keys: Sequence[str] = STANDARD_KEYS) -> list[Pattern | ConfigError]:
@@ -65,14 +108,17 @@ def read_patterns(choices: Sequence[PatternChoice], keys: Sequence[str] = STANDA
     found: list[Pattern | ConfigError] = []
     for choice in choices:
         try:
-            for name, text in _sources(choice):
-                try:
-                    found.append(read_pattern(text, name, choice, keys))
-                except ConfigError as error:
-                    found.append(error)
+            found += [_read_one(name, text, choice, keys) for name, text in _sources(choice)]
         except PatternError as error:
             found.append(error)
     return found
+
+
+def _read_one(name: str, text: str, choice: PatternChoice, keys: Sequence[str]) -> Pattern | ConfigError:
+    try:
+        return read_pattern(text, name, choice, keys)
+    except ConfigError as error:
+        return error
 
 
 def _sources(choice: PatternChoice) -> list[tuple[str, str]]:
@@ -132,6 +178,7 @@ def read_pattern(
     tree: Expr = Truth(True)
     where: Expr | None = None
     judge: Judge = "chunk"
+    emit, cleared, mode = _EMITS[0], False, _MODES[0]
     with told:
         _check_fields(root)
     texts = _texts(root, told)
@@ -149,6 +196,14 @@ def read_pattern(
     with told:
         reader = Reader(per or grain_order(keys), numbers, lambda node: _spot(node, name, text))
         examples = reader.read(root.items["examples"]) if "examples" in root.items else ()
+    with told:
+        emit = _choice_of(root, "emit", _EMITS)
+    with told:
+        cleared = _flag(root, "cleared")
+    with told:
+        _check_emit(root, emit, judge)
+    with told:
+        mode = _choice_of(root, "mode", _MODES)
     told.raise_any()
     return Pattern(
         texts["id"],
@@ -165,7 +220,36 @@ def read_pattern(
         " ".join(texts.get("runbook", "").split()),
         examples,
         where,
+        emit,
+        cleared,
+        mode == "shadow",
     )
+
+
+def _check_emit(root: MapNode, emit: Emit, judge: Judge) -> None:
+    if judge == "transaction" and emit != "once":
+        raise PatternError(
+            f"{root.items['emit'].place}: emit: found {emit}, but a pattern that is judged on transactions detects once"
+        )
+
+
+def _choice_of(root: MapNode, key: str, known: Sequence[T]) -> T:
+    """The value of a field that has few; the first one when it is not said."""
+    node = root.items.get(key)
+    found = known[0] if node is None else next((k for k in known if k == node.plain()), None)
+    if found is None:
+        assert node is not None
+        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected one of {', '.join(map(str, known))}")
+    return found
+
+
+def _flag(root: MapNode, key: str) -> bool:
+    node = root.items.get(key)
+    value = False if node is None else node.plain()
+    if not isinstance(value, bool):
+        assert node is not None
+        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected true or false")
+    return value
 
 
 class _Told:

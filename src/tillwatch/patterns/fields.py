@@ -78,6 +78,12 @@ FIELDS: Mapping[str, Field] = {
     ),
     "where": Field("Which rows it sees, such as `category = 'es_food'`; all without it.", TEXT),
     "when": Field("The condition: a SQL boolean expression over features.", TEXT, required=True),
+    "emit": Field(
+        "When a key is detected: the first time that the condition comes true, each time, or after every chunk.",
+        {"enum": ["once", "on_enter", "every_chunk"]},
+    ),
+    "cleared": Field("Whether it is published too when a detection ceases to hold.", {"type": "boolean"}),
+    "mode": Field("In the shadow, what it finds is recorded and not published.", {"enum": ["publish", "shadow"]}),
     "examples": Field(
         "Rows and the keys to be detected in them; `tillwatch test` runs them.", {"type": "array", "items": _EXAMPLE}
     ),

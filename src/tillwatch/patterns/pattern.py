@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Judge = Literal["chunk", "transaction"]
 """When a pattern is judged: after every chunk, or on every transaction, with the values before it."""
 
+Emit = Literal["once", "on_enter", "every_chunk"]
+"""When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spot:
@@ -52,10 +55,10 @@ class Pattern:
     """A pattern as its file says it, thresholds already set.
 
     `per` are the key columns it is judged for; `when` is the text of the condition and `tree` what it means;
-    `spot` is where the text of the condition begins, for errors. It sees only the rows that pass `where`, all when
-    that is None.
-    `runbook` says what to do with a detection,
-    `examples` what the pattern is to find and what not.
+    `spot` is where the text of the condition begins, for errors. `runbook` says what to do with a detection,
+    `examples` what the pattern is to find and what not. It sees only the rows that pass `where`, all when that is None.
+    `cleared` says that it is published when a detection ceases to hold; in the shadow (`shadow`) nothing is published
+    at all.
     """
 
     id: str
@@ -72,6 +75,20 @@ class Pattern:
     runbook: str = ""
     examples: tuple[Example, ...] = ()
     where: Expr | None = None
+    emit: Emit = "once"
+    cleared: bool = False
+    shadow: bool = False
+
+    @property
+    def life(self) -> str:
+        """What is not as usual in the life of its detections, in the words of its file; mostly nothing.
+
+        >>> from tillwatch.patterns.expression import Truth
+        >>> Pattern("P", "A", "", "", ("customer",), "true", {}, Truth(True), emit="on_enter", cleared=True).life
+        'emit on_enter, cleared'
+        """
+        emit = "" if self.emit == "once" else f"emit {self.emit}"
+        return ", ".join(filter(None, [emit, "cleared" * self.cleared, "mode shadow" * self.shadow]))
 
     def error(self, problem: ExpressionError) -> PatternError:
         """The problem, and those found with it, with the places where they are."""

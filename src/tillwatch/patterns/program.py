@@ -115,6 +115,7 @@ class Use:
 class Plan:
     """A pattern with every name resolved. `uses` maps a name as written to the feature meant.
 
+    `place` is its place among the patterns configured with it. It is in force from chunk `first` to before `until`.
     `present` is the counter of the pattern's table that says by being above zero that the pattern has the key.
     """
 
@@ -123,11 +124,22 @@ class Plan:
     tree: Expr
     uses: Mapping[str, Use]
     partition: Grain
+    place: int = 0
+    first: int = 0
+    until: int | None = None
     present: str = "transactions"
 
     def over(self, node: PercentRank | PercentileCont) -> Grain:
         """The keys that a rank is among, in the order of grains: they are some of the pattern's."""
         return tuple(key for key in self.per if key in node.over)
+
+    def judges(self, chunk: int) -> bool:
+        """Whether it is in force at a chunk."""
+        return self.first <= chunk and (self.until is None or chunk < self.until)
+
+    def begins(self, chunk: int) -> bool:
+        """Whether it comes into force at a chunk, with others before it: then it is judged for all keys."""
+        return 0 < self.first == chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +186,11 @@ class Program:
         return kind_of(self.windows)
 
     @property
-    def whole_rows(self) -> str:
-        """Why sums over a chunk do not do, so that every row of it is needed; empty when they do."""
-        if any(p.pattern.judge == "transaction" for p in self.plans):
-            return "patterns judged on transactions"
-        if self.windows:
-            return "windows"
-        if any(a.op in SQUARES for a in self.accumulators):
-            return "standard deviations and variances"
-        return "amounts as keys" if any("amount" in t.grain for t in self.tables) else ""
+    def whole_rows(self) -> bool:
+        """Whether sums over a chunk do not do, so that every row of it is needed, in its order."""
+        judged = any(p.pattern.judge == "transaction" for p in self.plans)
+        apart = any("amount" in t.grain for t in self.tables) or any(a.op in SQUARES for a in self.accumulators)
+        return judged or apart or bool(self.windows)
 
 
 def grain_of(keys: Collection[str], order: Sequence[str] = STANDARD_KEYS) -> Grain:
@@ -198,7 +206,7 @@ def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
     """The keys by which the state of a pattern can be split: those common to every grain it reads."""
     grains = [per, *(u.grain for u in uses.values() if u.column is None)]
     grains += [n.over for n in walk(tree) if isinstance(n, PercentRank | PercentileCont)]
-    return tuple(key for key in per if all(key in g for g in grains))
+    return tuple(key for key in per if key != "amount" and all(key in g for g in grains))
 
 
 class Compiler:
@@ -225,14 +233,17 @@ class Compiler:
 
     def program(self, patterns: Sequence[Pattern]) -> Program:
         """The program of these patterns. Raises PatternError with the pattern's file and line."""
-        plans = tuple(self._plans(patterns))
+        return self.of(self.plans(patterns))
+
+    def of(self, plans: Sequence[Plan]) -> Program:
+        """The program of plans that this compiler has made."""
         self._check_columns()
         tables = tuple(
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
         check_names({table.grain: table.name for table in tables})
-        program = Program(plans, tables, dict(self.features), dict(self.lookups), self.digits, self.keys)
+        program = Program(tuple(plans), tables, dict(self.features), dict(self.lookups), self.digits, self.keys)
         try:
             kind_of(program.windows)
         except ValueError as error:
@@ -247,18 +258,19 @@ class Compiler:
                 if name.lower() in taken:
                     raise PatternError(f"the {what} '{name}' has the name of a counter of the state: rename it")
 
-    def _plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
+    def plans(self, patterns: Sequence[Pattern]) -> list[Plan]:
+        """The plans of these patterns, with what they need added to the tables. Raises PatternError."""
         plans, problems = [], []
-        for pattern in patterns:
+        for place, pattern in enumerate(patterns):
             try:
-                plans.append(self._plan(pattern))
+                plans.append(self._plan(pattern, place))
             except PatternError as error:
                 problems.append(str(error))
         if problems:
             raise PatternError("\n".join(problems))
         return plans
 
-    def _plan(self, pattern: Pattern) -> Plan:
+    def _plan(self, pattern: Pattern, place: int) -> Plan:
         features = {n: narrowed(f, pattern.where) for n, f in {**self.features, **pattern.features}.items()}
         try:
             self._check_mapped("the pattern", {*pattern.per, *columns_in(pattern.where)})
@@ -273,7 +285,8 @@ class Compiler:
             raise pattern.error(error) from None
         self._table(per)
         present = self._accumulator(per, Accumulator("", "count", None, pattern.where))
-        return Plan(pattern, per, pattern.tree, uses, partition_key(per, uses, pattern.tree), present)
+        partition = partition_key(per, uses, pattern.tree)
+        return Plan(pattern, per, pattern.tree, uses, partition, place, present=present)
 
     def _resolve(self, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> dict[str, Use]:
         uses: dict[str, Use] = {}

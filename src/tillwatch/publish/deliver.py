@@ -38,12 +38,11 @@ class Delivery:
         self,
         outputs: Mapping[str, Output],
         opened: Callable[[], AbstractContextManager[State]],
-        fingerprint: str,
         retry: Retry,
         *,
         once: bool,
     ) -> None:
-        self._outputs, self._opened, self._fingerprint = outputs, opened, fingerprint
+        self._outputs, self._opened = outputs, opened
         self._clock, self._stop, self._report, self._once = retry.clock, retry.stop, retry.report, once
         self._no_more, self._over = threading.Event(), threading.Event()
         self._retry = replace(retry, stop=self._over)
@@ -117,7 +116,7 @@ class Delivery:
             for plan in self._retry(lambda: state.undelivered(name)):
                 if self._clock.monotonic() > self._until:
                     return
-                batch = self._retry(lambda p=plan: batch_of(p, state, self._fingerprint))  # type: ignore[misc]
+                batch = self._retry(lambda p=plan: batch_of(p, state))  # type: ignore[misc]
                 self._retry(lambda b=batch: output.deliver(b))  # type: ignore[misc]
                 self._retry(lambda p=plan: state.mark_delivered(name, p, self._clock.now()))  # type: ignore[misc]
             if last_look:

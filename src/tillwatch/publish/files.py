@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from tillwatch.errors import PublishError
-from tillwatch.state.base import FilePlan, State, StoredDetection
+from tillwatch.state.base import FilePlan, State, StoredCleared, StoredDetection, Stream
 from tillwatch.stores.base import Store, put_same
 
 COLUMNS = ("YStartTime", "detectionTime", "patternId", "ActionType", "customerName", "MerchantId")
+CLEARED = ("clearedTime", "patternId", "ActionType", "customerName", "MerchantId", "seq")
+"""The columns of files that say which detections ceased to hold; `seq` is the detection's."""
 
 
 def render(started_at: str, detections: Iterable[StoredDetection]) -> bytes:
@@ -20,6 +22,22 @@ def render(started_at: str, detections: Iterable[StoredDetection]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def render_cleared(cleared: Iterable[StoredCleared]) -> bytes:
+    """The bytes of a file that says which detections ceased to hold."""
+    lines = [",".join(CLEARED)]
+    for c in cleared:
+        who = (c.key.get("customer", ""), c.key.get("merchant", ""))
+        lines.append(",".join(map(cell, (c.at, c.pattern, c.action, *who, str(c.seq)))))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def bytes_of(state: State, plan: FilePlan, stream: Stream) -> bytes:
+    """The bytes of a planned file."""
+    if stream == "cleared":
+        return render_cleared(state.cleared(plan.first, plan.last))
+    return render(state.started_at() or "", state.detections(plan.first, plan.last))
+
+
 def cell(text: str) -> str:
     """A CSV value, in quotes where RFC 4180 wants them; the csv module before Python 3.13 forgets a lone CR.
 
@@ -29,17 +47,16 @@ def cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
-def publish(state: State, store: Store, now: Callable[[], str]) -> list[FilePlan]:
+def publish(state: State, store: Store, now: Callable[[], str], stream: Stream = "detections") -> list[FilePlan]:
     """Writes every planned file that is not marked as published; returns them.
 
     Repeating it after a crash at any point is safe: a file that is there with the same bytes is done. Raises
     PublishError when a file of that name is there with other bytes.
     """
     done = []
-    for plan in state.unpublished():
-        data = render(state.started_at() or "", state.detections(plan.first, plan.last))
-        put_planned(store, plan.name, plan, data)
-        state.mark_published(plan, now())
+    for plan in state.unpublished(stream):
+        put_planned(store, plan.name, plan, bytes_of(state, plan, stream))
+        state.mark_published(plan, now(), stream)
         done.append(plan)
     return done
 

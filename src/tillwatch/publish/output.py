@@ -50,19 +50,24 @@ class Output(Protocol):
         ...
 
 
-def batch_of(plan: FilePlan, state: State, fingerprint: str) -> Batch:
-    """The batch of a plan, from the state. `fingerprint` is the program's that the state was made by."""
+def batch_of(plan: FilePlan, state: State) -> Batch:
+    """The batch of a plan, from the state."""
     stored = list(state.detections(plan.first, plan.last))
     digests = {n: state.digests(n, n)[n] for n in {s.detection.chunk for s in stored}}
     begun = state.started_at() or ""
-    records = [_record(begun, s, detection_id(fingerprint, digests[s.detection.chunk], s)) for s in stored]
+    rules = [(r.first, r.hash) for r in state.rule_sets()] or [(0, state.get_meta("fingerprint") or "")]
+    records = []
+    for each in stored:
+        chunk = each.detection.chunk
+        in_force = [mark for first, mark in rules if first <= chunk][-1]
+        records.append(_record(begun, each, detection_id(in_force, digests[chunk], each)))
     return Batch(plan, begun, records)
 
 
 def detection_id(fingerprint: str, chunk_digest: str, stored: StoredDetection) -> str:
-    """32 hexadecimal digits that say: this pattern, this key, in this chunk, by this configuration.
+    """32 hexadecimal digits that say: this pattern, this key, in this chunk, by these patterns.
 
-    The same log and the same configuration give the same id, also when the state was lost and made anew.
+    The same log and the same patterns give the same id, also when the state was lost and made anew.
     """
     _, pattern, key = stored.detection.identity
     text = json.dumps([fingerprint, chunk_digest, pattern, key])

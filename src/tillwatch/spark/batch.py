@@ -43,11 +43,16 @@ def told_by(rows: Iterable[tuple[int, str, bytes]], program: Program) -> Told:
                 found = json.loads(data)
                 detections += [Detection(*fields) for fields in found["detections"]]
                 turns += [Turn(*fields) for fields in found["turns"]]
-    order = {plan.pattern.id: n for n, plan in enumerate(program.plans)}
-    detections.sort(key=lambda d: (d.chunk, order[d.pattern], d.customer, d.merchant, *d.key.values()))
-    turns.sort(key=lambda t: (t.chunk, t.pattern, *t.key.values()))
+    detections.sort(key=lambda d: (d.chunk, _place(program, d), d.customer, d.merchant, *d.key.values()))
+    turns.sort(key=lambda t: (t.chunk, _place(program, t), *t.key.values()))
     chunks.sort(key=lambda c: c[0].number)
     return Told(tuple(chunks), tuple(detections), tuple(turns), versions)
+
+
+def _place(program: Program, found: Detection | Turn) -> int:
+    """The place of the pattern among those that were in force at the chunk."""
+    plans = (p for p in program.plans if p.pattern.id == found.pattern and p.judges(found.chunk))
+    return next(plans).place
 
 
 def raised(data: bytes) -> TillwatchError:

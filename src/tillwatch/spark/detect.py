@@ -10,11 +10,14 @@ Rules of where the stream stands:
    the next one is refused by the state.
 4. When the manifest is behind the cursor (the embedded engine was at work, the number of buckets was changed, objects
    are missing), the chunks in between are folded again first, and must give the detections that were committed.
+5. Shards fold all patterns that were ever in force, each at its chunks. An edit of patterns is taken at the start: the
+   log is folded again, and the first commit of new chunks records it, and has the tables that it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
@@ -22,11 +25,16 @@ from pyspark.sql import SparkSession
 from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect import snapshot
-from tillwatch.detect.loop import POLL_SECONDS, Processed, Setup, Wake, is_more, progress_of
+from tillwatch.detect.change import Edits
+from tillwatch.detect.loop import POLL_SECONDS, REFUSED, Processed, Wake, is_more, progress_of
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
+from tillwatch.detect.setup import Setup
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
+from tillwatch.model import REACH, Reach
+from tillwatch.patterns.history import following, joined
+from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
 from tillwatch.spark.batch import Told, told_by
 from tillwatch.spark.manifest import NOTE, Manifest, Saved, from_text, to_text
@@ -37,7 +45,7 @@ from tillwatch.spark.source import ReadPlan
 from tillwatch.spark.staging import save_staged
 from tillwatch.spark.tables import Order, next_saved, saved_tables
 from tillwatch.spark.worker import Job
-from tillwatch.state.base import ChunkResult, Commit, Cursor, State
+from tillwatch.state.base import ChunkResult, Commit, Cursor, RuleChange, RuleSet, State, Stream
 from tillwatch.state.staging import Merge
 from tillwatch.stores.base import Store
 
@@ -72,29 +80,36 @@ class Places:
             fence,
             chunks,
             tasks,
+            setup.detail,
         )
 
 
 class SparkDetect:
-    """One run of Mechanism Y on one pipeline. The caller holds the lease, and ends the session afterwards."""
+    """One run of Mechanism Y on one pipeline. The caller holds the lease, and ends the session afterwards.
+
+    `in_force` are the patterns that the state was made by, each from a chunk on.
+    """
 
     def __init__(
         self,
         spark: SparkSession,
         settings: Settings,
-        setup: Setup,
+        in_force: Sequence[tuple[int, Setup]],
         landing: Landing,
         state: State,
-        detections: Store | None,
+        files: Mapping[Stream, Store],
         objects: Store,
         clock: Clock,
         retry: Retry,
         on_progress: Callable[[Processed], None],
+        edits: Edits,
     ) -> None:
-        self._spark, self._settings, self._setup = spark, settings, setup
+        self._spark, self._settings, self._edits = spark, settings, edits
+        self._in_force, self._taken = list(in_force), True
+        setup = self._setup
         self._landing, self._state = landing, state
         self._objects = Objects(objects, retry)
-        self._outbox = Outbox(state, detections, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._saving = Saving(clock.monotonic())
         self._query: Query | None = None
@@ -118,19 +133,43 @@ class SparkDetect:
             self._close()
         self._finish()
 
+    @property
+    def _setup(self) -> Setup:
+        """What is in force now, or will be with the next commit."""
+        return self._in_force[-1][1]
+
     def _start(self, wake: Wake) -> None:
         setup = self._setup
         tables = snapshot.shapes(setup.program)
-        cursor = self._retry(lambda: self._state.start(setup.fingerprint, setup.meaning, self._clock.now(), tables))
+        claim = (setup.fingerprint, setup.meaning, self._clock.now(), tables, setup.rules)
+        cursor = self._retry(lambda: self._state.start(*claim))
+        self._take_edit(cursor)
+        setup, chunks = self._setup, [chunk for chunk, _ in self._in_force]
+        self._program = joined([s.program for _, s in self._in_force], chunks)
+        self._rules = rules_name(self._in_force)
         self._manifest = self._begun(cursor)
-        self._groups = groups_of(setup.program, self._manifest.buckets)
-        self._saves = saves_of(self._groups)
+        self._groups = groups_of(self._program, self._manifest.buckets, setup.lateness)
+        self._saves = saves_of(self._groups, setup.program)
         self._cursor, self._tables = cursor.chunk, cursor.tables
-        self._lookups = self._objects.put_lookups(self._groups, setup.lookups, setup.fingerprint)
+        self._lookups = self._objects.put_lookups(self._groups, setup.lookups, self._rules or setup.fingerprint)
         self._objects.collect(self._manifest)
         self._outbox.start()
         while self._manifest.chunk < self._cursor and not wake.stop.is_set():
             self._retry(lambda: self._work(wake))
+
+    def _take_edit(self, cursor: Cursor) -> None:
+        """Patterns that were edited since the last run come into force with the first commit of this one."""
+        wanted = self._edits.look()
+        if wanted is not None and (gone := self._retry(self._landing.removed).chunks):
+            self._edits.refuse(f"the whole log is folded again for it, of which chunks 0 to {gone - 1} were removed")
+            wanted = None
+        if wanted is not None:
+            program = following(self._setup.program, wanted.program, cursor.chunk)
+            if cursor.chunk == 0:
+                self._in_force.clear()  # nothing was judged by it
+            self._in_force.append((cursor.chunk, replace(wanted, program=program)))
+            self._taken = False
+        self._retry(lambda: self._state.note({REFUSED: self._edits.refused}))
 
     def _begun(self, cursor: Cursor) -> Manifest:
         """The manifest to go on from, of a new run. It is noted, which only the holder of the lease can."""
@@ -143,12 +182,14 @@ class SparkDetect:
     def _known(self, manifest: Manifest | None, cursor: Cursor) -> Manifest:
         """The manifest that the state has, as far as it can be gone on from."""
         wanted = self._settings.spark.buckets
+        if manifest and manifest.rules != self._rules:
+            manifest = None  # of other patterns
         if manifest and wanted in (None, manifest.buckets) and manifest.chunk <= cursor.chunk:
             if (manifest.chunk, manifest.saved.chunk) != (cursor.chunk, cursor.tables):
                 manifest = replace(manifest, saved=Saved())  # the embedded engine gave ids meanwhile
             if not self._objects.missing(manifest):
                 return manifest
-        return Manifest(wanted or self._spark.sparkContext.defaultParallelism)
+        return Manifest(wanted or self._spark.sparkContext.defaultParallelism, rules=self._rules)
 
     def _work(self, wake: Wake) -> None:
         """Takes a batch from Spark and commits it, if there is one before the query ends or the run is stopped."""
@@ -160,7 +201,7 @@ class SparkDetect:
                 if query.ended:
                     self._close()
                     return
-            told = told_by(records, self._setup.program)
+            told = told_by(records, self._program)
             if told.chunks:
                 self._take(told)
             query.done()
@@ -180,8 +221,8 @@ class SparkDetect:
             self._query = None
             query.close()
 
-    def _job(self) -> Job:
-        manifest = self._manifest
+    def _job(self, manifest: Manifest | None = None) -> Job:
+        manifest = manifest or self._manifest
         return Job(
             self._groups, manifest.chunk, manifest.run, manifest.shards, self._settings.spark.state, self._lookups
         )
@@ -206,19 +247,36 @@ class SparkDetect:
     def _commit(self, told: Told, after: Manifest) -> None:
         now = self._clock.now()
         results = tuple(ChunkResult(info, counted, reasons, now, out) for info, counted, reasons, out in told.chunks)
-        commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)})
+        change = None
+        if not self._taken:
+            change, after = self._change(after)
+        commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)}, change)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._manifest, self._cursor = after, commit.last + 1
-        self._outbox.committed(len(commit.detections))
+        if change is not None:
+            self._taken, self._tables = True, self._cursor
+            self._edits.taken(self._setup, change.rules.first)
+        self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         self._on_progress(progress_of(commit))
+
+    def _change(self, after: Manifest) -> tuple[RuleChange, Manifest]:
+        """The edit that comes into force with a commit, with all rows of the tables that it needs."""
+        chunk, setup = self._in_force[-1]
+        saved = next_saved(replace(after, saved=Saved()), self._saves)
+        order = Order(self._job(after), 0, saved.ids, columns_of(setup.program))
+        rules = RuleSet(chunk, setup.fingerprint, setup.meaning, setup.rules, self._clock.now())
+        tables = tuple(snapshot.shapes(setup.program))
+        return RuleChange(rules, tables, lambda: saved_tables(self._spark, order)), replace(after, saved=saved)
 
     def _check_again(self, told: Told, first: int, last: int) -> None:
         noted = self._retry(lambda: self._state.digests(first, last))
         changed = next((i.number for i, *_ in told.chunks if noted.get(i.number, i.digest) != i.digest), None)
-        stored = self._retry(lambda: list(self._state.detections()))
-        expected = [s.detection.identity for s in stored if first <= s.detection.chunk <= last]
-        found = [d.identity for d in told.detections]
+        stored = self._retry(
+            lambda: [s.detection for kind in (False, True) for s in self._state.detections(shadow=kind)]
+        )
+        expected = [d.identity for d in stored if first <= d.chunk <= last]
+        found = [d.identity for d in sorted(told.detections, key=lambda d: d.shadow)]
         if changed is not None or found != expected:
             raise StateConflict(
                 f"folding chunks {first} to {last} again gives {len(found)} detections, which are not the "
@@ -251,9 +309,11 @@ class SparkDetect:
         """
         began, rows = self._clock.monotonic(), self._unsaved
         saved = next_saved(self._manifest, self._saves)
-        order = Order(self._job(), self._manifest.saved.chunk, saved.ids)
+        order = Order(self._job(), self._manifest.saved.chunk, saved.ids, columns_of(self._setup.program))
         manifest = replace(self._manifest, saved=saved)
         notes = {NOTE: to_text(manifest)}
+        if self._setup.program.windows:  # the shards have what they need; another engine then reads the whole log
+            notes[REACH] = Reach(0, None).text()
         if staging := self._state.staging():
             merge = Merge(saved.chunk, self._cursor, self._tables, notes)
             self._retry(lambda: save_staged(self._spark, staging, self._settings.state, order, merge))
@@ -264,12 +324,25 @@ class SparkDetect:
         self._saving.done(rows, began, self._clock.monotonic())
 
 
-def saves_of(groups: tuple[Group, ...]) -> Mapping[int, frozenset[str]]:
-    """Which tables each shard saves: those of its group that no group before has."""
+def rules_name(in_force: Sequence[tuple[int, Setup]]) -> str:
+    """What the patterns that were ever in force are known by together; empty for those that never changed."""
+    if len(in_force) == 1:
+        return ""
+    return hashlib.sha256(repr([(chunk, s.fingerprint) for chunk, s in in_force]).encode()).hexdigest()
+
+
+def columns_of(program: Program) -> Mapping[str, frozenset[str]]:
+    """The columns of each table of the state beside its keys: shards may have more, of patterns that ended."""
+    return {t.name: frozenset((*(a.name for a in t.accumulators), *t.lookups)) for t in program.tables}
+
+
+def saves_of(groups: tuple[Group, ...], program: Program) -> Mapping[int, frozenset[str]]:
+    """Which of the program's tables each shard saves: those of its group that no group before has."""
     saves: dict[int, frozenset[str]] = {}
     taken: set[str] = set()
+    wanted = {t.name for t in program.tables}
     for group in groups:
-        mine = {t.name for t in group.program.tables} - taken
+        mine = ({t.name for t in group.program.tables} & wanted) - taken
         taken |= mine
         saves.update(dict.fromkeys(group.shards, frozenset(mine)))
     return saves

@@ -55,13 +55,16 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The executors' state before `chunk`, divided into `buckets`. `run` numbers the runs, whose objects bear it."""
+    """The executors' state before `chunk`, divided into `buckets`. `run` numbers the runs, whose objects bear it;
+    `rules` names the patterns that it is of.
+    """
 
     buckets: int
     chunk: int = 0
     run: int = 0
     shards: Mapping[int, Version] = field(default_factory=dict)
     saved: Saved = field(default_factory=Saved)
+    rules: str = ""
 
     def after(self, chunk: int, changed: Mapping[int, Version]) -> Manifest:
         """The manifest when chunks below `chunk` are folded."""
@@ -110,4 +113,5 @@ def from_text(text: str | None) -> Manifest | None:
         for n, tables in saved["ids"].items()
     }
     sizes = {int(n): tables for n, tables in saved["sizes"].items()}
-    return Manifest(fields["buckets"], fields["chunk"], fields["run"], shards, Saved(saved["chunk"], ids, sizes))
+    saved = Saved(saved["chunk"], ids, sizes)
+    return Manifest(fields["buckets"], fields["chunk"], fields["run"], shards, saved, fields["rules"])

@@ -16,7 +16,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.types import StructType
 
 from tillwatch.detect import quarantine
-from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
 from tillwatch.errors import TillwatchError
 from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
@@ -50,6 +50,7 @@ class ReadPlan:
     fence: int
     chunks: int
     tasks: int
+    detail: Detail = PLAIN
 
     def open_landing(self) -> Landing:
         """The landing zone."""
@@ -149,7 +150,7 @@ class _Reading:
         self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, where=plan.where)
+        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail, plan.where)
         self._retry: Retry = patience()
 
     @property
@@ -162,7 +163,7 @@ class _Reading:
         chunk = self._retry(lambda: self._landing.read(number, self._decoder.sources))
         (decoded,) = self._decoder.decode([chunk.frame])
         self._set_aside(chunk, decoded)
-        parts = gather(decoded.rows, self._decoder.dictionaries, self.plan.groups) if len(decoded.rows) else ()
+        parts = gather(number, decoded, self._decoder.dictionaries, self.plan.groups)
         return [(0, number, "chunk", _account(chunk, decoded)), *((s, number, "rows", data) for s, data in parts)]
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:

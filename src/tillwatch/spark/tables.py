@@ -33,11 +33,15 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be saved: for each shard its tables, the ids of their rows; only rows touched from `since` on."""
+    """What is to be saved: for each shard its tables, the ids of their rows; only rows touched from `since` on.
+
+    `columns` are those of each table that are saved, beside its keys.
+    """
 
     job: Job
     since: int
     ids: Mapping[int, Mapping[str, tuple[tuple[int, int], ...]]]
+    columns: Mapping[str, frozenset[str]]
 
 
 def next_saved(manifest: Manifest, tables: Mapping[int, frozenset[str]]) -> Saved:
@@ -100,7 +104,7 @@ def dump_shards(order: Order, shards: tuple[int, ...], batches: Iterable[pa.Reco
                 store, retry = open_store(order.job.store), patience()
                 shard = opened(order.job, number, store, retry)
                 for name, runs in order.ids[number].items():
-                    for record in _rows(shard, number, name, runs, order.since):
+                    for record in _rows(shard, number, name, runs, order):
                         yield records([record])
                 keep(order.job, number, shard)
             except TillwatchError as error:
@@ -112,12 +116,14 @@ def touched_rows(shard: Shard, number: int, order: Order) -> Iterator[TableRows]
     for name, runs in order.ids[number].items():
         for grain, slots in _touched(shard, name, order.since):
             rows = snapshot.rows_of(shard.fold, grain, slots)
-            yield TableRows(name, {**rows.columns, "id": ids_of(runs, slots).tolist()})
+            wanted = {*grain, *order.columns[name]}
+            columns = {c: values for c, values in rows.columns.items() if c in wanted}
+            yield TableRows(name, {"id": ids_of(runs, slots).tolist(), **columns})
 
 
-def _rows(shard: Shard, number: int, name: str, runs: tuple[tuple[int, int], ...], since: int) -> Iterator[Record]:
-    for grain, slots in _touched(shard, name, since):
-        yield (number, 0, name, pack(_columns(shard, grain, slots, ids_of(runs, slots))))
+def _rows(shard: Shard, number: int, name: str, runs: tuple[tuple[int, int], ...], order: Order) -> Iterator[Record]:
+    for grain, slots in _touched(shard, name, order.since):
+        yield (number, 0, name, pack(_columns(shard, grain, slots, ids_of(runs, slots), order.columns[name])))
 
 
 def _touched(shard: Shard, name: str, since: int) -> Iterator[tuple[Grain, Ints]]:
@@ -128,15 +134,15 @@ def _touched(shard: Shard, name: str, since: int) -> Iterator[tuple[Grain, Ints]
         yield grain, slots[start : start + ROWS]
 
 
-def _columns(shard: Shard, grain: Grain, slots: Ints, ids: Ints) -> dict[str, NDArray[Any]]:
+def _columns(shard: Shard, grain: Grain, slots: Ints, ids: Ints, wanted: frozenset[str]) -> dict[str, NDArray[Any]]:
     """A row's columns in the order of the table; a lookup's values are followed by where they are known."""
     table = shard.fold.tables[grain]
     arrays: dict[str, NDArray[Any]] = {"id:value": ids}
     for key in grain:
         arrays[f"{key}:text"] = pack_texts(shard.fold.decoder.dictionaries[key].texts(table.keys[key][slots]))
-    for column, values in table.columns.items():
-        arrays[f"{column}:value"] = values[slots]
-    for lookup, joined in table.lookups.items():
+    for column in (c for c in table.columns if c in wanted):
+        arrays[f"{column}:value"] = table.columns[column][slots]
+    for lookup, joined in ((name, joined) for name, joined in table.lookups.items() if name in wanted):
         arrays[f"{lookup}:value"] = joined.value[slots]
         arrays[f"{lookup}:known"] = joined.known[slots]
     return arrays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +15,8 @@ from tillwatch.state.tables import TableShape
 
 FileStatus = Literal["reading", "done", "refused", "changed", "broken", "duplicate"]
 Mechanism = Literal["ingest", "detect"]
+Stream = Literal["detections", "cleared"]
+"""What is published in files, each with numbers from 1 of its own: detections, and that some ceased to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +56,47 @@ class ChunkResult:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Patterns in force from chunk `first` on, until the next ones are.
+
+    `meaning` is all that detections depend on beside the rows, a line each, `hash` its SHA-256; `rules` says the same
+    as it was written, in JSON, so that it can be compiled again.
+    """
+
+    first: int
+    hash: str
+    meaning: str
+    rules: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """Patterns that come into force with a commit.
+
+    When the tables that they need are others, `tables` are their shapes, and `rows` gives the rows of all of them after
+    the commit's last chunk, each time it is called.
+    """
+
+    rules: RuleSet
+    tables: tuple[TableShape, ...] = ()
+    rows: Callable[[], Iterable[TableRows]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """All that folding some chunks brought: `results` are of consecutive chunks, detections in order.
 
-    `notes` are facts to keep by name, for who works with the state. `token` is its own alone: by it a store knows the
-    commit that it has stored when it is asked for it again.
+    `notes` are facts to keep by name, for who works with the state. `change` are the patterns that came into force at
+    the first chunk. `token` is its own alone: by it a store knows the commit that it has stored when it is asked for it
+    again.
     """
 
     results: tuple[ChunkResult, ...]
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
+    change: RuleChange | None = None
     token: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     @property
@@ -90,8 +122,22 @@ class StoredDetection:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCleared:
+    """That the detection `seq` ceased to hold after `chunk`. `at` is its clearedTime, `file` as of a detection."""
+
+    number: int
+    seq: int
+    chunk: int
+    pattern: str
+    action: str
+    key: Mapping[str, str]
+    at: str
+    file: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class FilePlan:
-    """A file of the outbox: the detections `first`…`last` go into `name`."""
+    """A file of the outbox: the detections, or what is cleared, `first`…`last` go into `name`."""
 
     name: str
     first: int
@@ -131,6 +177,15 @@ class Totals:
     counted: int
     quarantined: int
     filtered: int
+
+
+def base_of(meaning: str) -> list[str]:
+    """The lines of a meaning that are not of patterns.
+
+    >>> base_of("amounts: 4 fraction digits\\npattern P: transactions > 1")
+    ['amounts: 4 fraction digits']
+    """
+    return [line for line in meaning.splitlines() if not line.startswith("pattern ")]
 
 
 class Ledger(Protocol):
@@ -176,16 +231,25 @@ class State(Ledger, Protocol):
         """Makes the tables of running values and their views, where they are not there; `start` does so too."""
         ...
 
-    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
+    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape], rules: str = "{}") -> Cursor:
         """Claims the state for a program, makes its tables, and says where detect stands.
 
         `at` becomes YStartTime when this is the first start. Raises StateError when the state was made by a
-        program with another fingerprint; `meaning` is that program in words, to show the difference.
+        program with another fingerprint; `meaning` is that program in words, to show the difference. `rules` are kept
+        as those in force from the first chunk on, when none are known.
         """
+        ...
+
+    def rule_sets(self) -> list[RuleSet]:
+        """The patterns that were in force, and since when; the last ones are. None before the first start."""
         ...
 
     def claim_allowed(self, fingerprint: str, meaning: str) -> None:
         """Raises StateConflict when the state was made by a program with another fingerprint."""
+        ...
+
+    def base_allowed(self, meaning: str) -> None:
+        """Raises StateConflict when the state was made by a program that differs in more than its patterns."""
         ...
 
     def get_meta(self, key: str) -> str | None:
@@ -209,7 +273,7 @@ class State(Ledger, Protocol):
         ...
 
     def commit(self, commit: Commit, rows_per_file: int) -> int:
-        """Stores results, detections (giving them seq), turns, the cursor, and plans full files.
+        """Stores results, detections (giving them seq), turns, what is cleared, the cursor, and plans full files.
 
         Returns the next seq. A commit that went through already, known by its token, is only answered again: so the
         caller tries the same Commit until there is an answer. Raises StateConflict when the cursor is not at the
@@ -217,19 +281,19 @@ class State(Ledger, Protocol):
         """
         ...
 
-    def plan_rest(self, rows_per_file: int) -> None:
+    def plan_rest(self, rows_per_file: int, stream: Stream = "detections") -> None:
         """Plans the detections that are in no file yet, the last file with fewer rows."""
         ...
 
-    def unplanned(self) -> int:
+    def unplanned(self, stream: Stream = "detections") -> int:
         """How many detections are in no file yet."""
         ...
 
-    def unpublished(self) -> list[FilePlan]:
+    def unpublished(self, stream: Stream = "detections") -> list[FilePlan]:
         """Planned files not marked as published, in order."""
         ...
 
-    def mark_published(self, plan: FilePlan, at: str) -> None:
+    def mark_published(self, plan: FilePlan, at: str, stream: Stream = "detections") -> None:
         """Notes that the file is there."""
         ...
 
@@ -259,15 +323,19 @@ class State(Ledger, Protocol):
         """While open, reads see the state as it was at the first one, whatever is committed meanwhile."""
         ...
 
-    def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
-        """Detections by seq."""
+    def detections(self, first: int = 1, last: int | None = None, *, shadow: bool = False) -> Iterator[StoredDetection]:
+        """Detections by seq; those of patterns in the shadow have a seq of their own."""
         ...
 
-    def turns(self, before: int) -> list[tuple[int, int, bool]]:
+    def turns(self, before: int, *, shadow: bool = False) -> list[tuple[int, int, bool]]:
         """(seq, chunk, holds) of turns at chunks below `before`, in order."""
         ...
 
-    def files_planned(self) -> list[FilePlan]:
+    def cleared(self, first: int = 1, last: int | None = None) -> Iterator[StoredCleared]:
+        """What is cleared, by number."""
+        ...
+
+    def files_planned(self, stream: Stream = "detections") -> list[FilePlan]:
         """All files of the outbox, in order."""
         ...
 
@@ -291,7 +359,7 @@ class State(Ledger, Protocol):
         """Counts over all chunks."""
         ...
 
-    def by_pattern(self) -> dict[str, int]:
+    def by_pattern(self, *, shadow: bool = False) -> dict[str, int]:
         """Detections by pattern."""
         ...
 

@@ -8,7 +8,8 @@ from itertools import zip_longest
 
 from tillwatch.errors import StateError
 from tillwatch.state.base import TableRows
-from tillwatch.state.sql_state import Row, SqlState
+from tillwatch.state.sql_rows import Row
+from tillwatch.state.sql_state import SqlState
 
 _KEYS = {
     "files": ("number",),
@@ -16,10 +17,16 @@ _KEYS = {
     "quarantine": ("chunk", "reason"),
     "detections": ("seq",),
     "turns": ("seq", "chunk"),
+    "shadow_detections": ("seq",),
+    "shadow_turns": ("seq", "chunk"),
+    "cleared": ("number",),
+    "cleared_outbox": ("first_number",),
     "outbox": ("first_seq",),
     "deliveries": ("output", "first_seq"),
     "meta": ("key",),
+    "rule_sets": ("number",),
 }
+_DETECTION = ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence", "occasion")
 _VALUES = {
     "files": ("name", "size", "modified", "id", "revision", "status", "rows", "digest", "problem"),
     "chunks": (
@@ -27,11 +34,16 @@ _VALUES = {
         *("counted", "quarantined", "filtered", "processed_at", "bytes", "landed_at"),
     ),
     "quarantine": ("rows",),
-    "detections": ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence"),
+    "detections": _DETECTION,
     "turns": ("holds",),
+    "shadow_detections": _DETECTION,
+    "shadow_turns": ("holds",),
+    "cleared": ("seq", "chunk", "cleared_at"),
+    "cleared_outbox": ("last_number", "name", "published_at"),
     "outbox": ("last_seq", "name", "published_at"),
     "deliveries": ("delivered_at",),
     "meta": ("value",),
+    "rule_sets": ("first_chunk", "hash", "meaning", "rules", "taken_at"),
 }
 
 TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}

@@ -16,7 +16,8 @@ from tillwatch.state.migrations import VERSION, known_version, migrations
 from tillwatch.state.postgres_place import PostgresPlace
 from tillwatch.state.postgres_session import SQL, Session
 from tillwatch.state.queries import in_psycopg
-from tillwatch.state.sql_state import QUERIES, Row, SqlState, no_state_yet
+from tillwatch.state.sql_rows import Row, no_state_yet
+from tillwatch.state.sql_state import QUERIES, SqlState
 from tillwatch.state.staging import Merge, Staged, Staging
 from tillwatch.state.tables import TableShape
 
@@ -73,9 +74,9 @@ class PostgresState(SqlState):
 
     # tables saved by several processes
 
-    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
+    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape], rules: str = "{}") -> Cursor:
         self._sweep()  # what a run that was killed has left
-        return super().start(fingerprint, meaning, at, tables)
+        return super().start(fingerprint, meaning, at, tables, rules)
 
     def staging(self) -> Staging:
         """This state: other processes can stage rows in its schema."""

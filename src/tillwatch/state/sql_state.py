@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
 
-from tillwatch.errors import StateConflict, StateError, StateMissing
+from tillwatch.errors import StateConflict, StateError
 from tillwatch.model import ChunkInfo, Detection, SourceFile
 from tillwatch.state.base import (
     ChunkRecord,
@@ -21,17 +21,29 @@ from tillwatch.state.base import (
     FilePlan,
     FileRecord,
     Mechanism,
+    RuleChange,
+    RuleSet,
+    StoredCleared,
     StoredDetection,
+    Stream,
     TableRows,
     Totals,
+    base_of,
 )
 from tillwatch.state.queries import named, read_sql
+from tillwatch.state.sql_rows import (
+    FILES,
+    Row,
+    changed,
+    detection_rows,
+    key_text,
+    other_chunk,
+    times_of,
+)
 from tillwatch.state.staging import Staging
-from tillwatch.state.tables import TableShape, Types, create_sql, select_sql, shapes_from, shapes_text
+from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, select_sql, shapes_from, shapes_text
 
 QUERIES = named(read_sql("queries.sql"))
-
-Row = tuple[Any, ...]
 
 
 class SqlState(ABC):
@@ -87,7 +99,7 @@ class SqlState(ABC):
 
     # detect
 
-    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape]) -> Cursor:
+    def start(self, fingerprint: str, meaning: str, at: str, tables: Sequence[TableShape], rules: str = "{}") -> Cursor:
         with self._transaction():
             self.claim_allowed(fingerprint, meaning)
             if self.get_meta("fingerprint") is None:
@@ -96,6 +108,8 @@ class SqlState(ABC):
                     self._set_meta(key, value)
             if self.get_meta("started_at") is None:
                 self._set_meta("started_at", at)
+            if not self.rule_sets():
+                self._run("put_rule_set", (0, fingerprint, meaning, rules, at))
             self._make(tables)
         return self.cursor()
 
@@ -111,10 +125,35 @@ class SqlState(ABC):
                     self._run(statement)
         self._set_meta("shapes", shapes_text(tables))
 
+    def rule_sets(self) -> list[RuleSet]:
+        return [RuleSet(*row) for row in self._rows("rule_sets")]
+
+    def _change(self, change: RuleChange, next_chunk: int) -> None:
+        rules = change.rules
+        self._run("drop_rule_sets", (rules.first,))
+        self._run("put_rule_set", (rules.first, rules.hash, rules.meaning, rules.rules, rules.at))
+        self._set_meta("fingerprint", rules.hash)
+        self._set_meta("meaning", rules.meaning)
+        if not change.tables:
+            return
+        for shape in self.shapes():
+            for statement in drop_sql(shape, self.types):
+                self._run(statement)
+        self._make(change.tables)
+        for rows in change.rows():
+            if rows.columns["id"]:
+                self._put_rows(rows)
+        self._set_meta("tables", str(next_chunk))
+
     def claim_allowed(self, fingerprint: str, meaning: str) -> None:
         known = self.get_meta("fingerprint")
         if known is not None and known != fingerprint:
-            raise StateConflict(_changed(self.uri, self.get_meta("meaning") or "", meaning))
+            raise StateConflict(changed(self.uri, self.get_meta("meaning") or "", meaning))
+
+    def base_allowed(self, meaning: str) -> None:
+        known = self.get_meta("meaning")
+        if known is not None and base_of(known) != base_of(meaning):
+            raise StateConflict(changed(self.uri, "\n".join(base_of(known)), "\n".join(base_of(meaning))))
 
     def cursor(self) -> Cursor:
         """Where detect stands; all 0 (seq 1) before its first start."""
@@ -137,11 +176,16 @@ class SqlState(ABC):
             self._put_results(commit)
             seq = self._put_detections(commit)
             self._put_turns(commit)
+            cleared = self._put_cleared(commit)
             self._set_meta("cursor", str(commit.last + 1))
             self._set_meta("commit", commit.token)
             for key, value in commit.notes.items():
                 self._set_meta(key, value)
-            self._plan(seq - 1, rows_per_file, rest=False)
+            if commit.change is not None:
+                self._change(commit.change, commit.last + 1)
+            self._plan("detections", seq - 1, rows_per_file, rest=False)
+            if cleared:
+                self._plan("cleared", cleared, rows_per_file, rest=False)
         return seq
 
     def _put_results(self, commit: Commit) -> None:
@@ -156,20 +200,42 @@ class SqlState(ABC):
         noted = self.digests(commit.first, commit.last)  # asked afterwards, when no other can note them any more
         for result in commit.results:
             if noted[result.info.number] != result.info.digest:
-                raise StateConflict(_other_chunk(self.uri, result.info.number))
+                raise StateConflict(other_chunk(self.uri, result.info.number))
 
     def _put_detections(self, commit: Commit) -> int:
+        """Returns the next seq."""
         seq = int(self._one("next_seq"))
-        times = {r.info.number: r.at for r in commit.results}
-        rows = [_detection_row(seq + i, d, times[d.chunk]) for i, d in enumerate(commit.detections)]
+        if shadows := [d for d in commit.detections if d.shadow]:
+            rows = detection_rows(int(self._one("next_shadow_seq")), shadows, commit)
+            self._run_each("put_shadow_detection", rows)
+        rows = detection_rows(seq, [d for d in commit.detections if not d.shadow], commit)
         self._run_each("put_detection", rows)
         return seq + len(rows)
 
     def _put_turns(self, commit: Commit) -> None:
-        keyed = [(turn, _key_text(turn.key)) for turn in commit.turns]
-        self._run_each("put_turn", [(t.chunk, int(t.holds), t.pattern, key) for t, key in keyed])
-        last = {(t.pattern, key): int(t.holds) for t, key in keyed}
-        self._run_each("set_holds", [(holds, *key) for key, holds in last.items()])
+        for shadow, put, set_holds in (
+            (False, "put_turn", "set_holds"),
+            (True, "put_shadow_turn", "set_shadow_holds"),
+        ):
+            keyed = [(t, key_text(t.key)) for t in commit.turns if t.shadow == shadow]
+            self._run_each(put, [(t.chunk, int(t.holds), t.pattern, key, t.chunk) for t, key in keyed])
+            last = {(t.pattern, key): t for t, key in keyed}
+            self._run_each(set_holds, [(int(t.holds), *key, t.chunk) for key, t in last.items()])
+
+    def _put_cleared(self, commit: Commit) -> int:
+        """Returns the last number, 0 when nothing was cleared."""
+        cleared = [t for t in commit.turns if t.cleared]
+        if not cleared:
+            return 0
+        first, times = int(self._one("next_cleared")), times_of(commit)
+        self._run_each(
+            "put_cleared",
+            [
+                (number, t.chunk, times[t.chunk], t.pattern, key_text(t.key), t.chunk)
+                for number, t in enumerate(cleared, first)
+            ],
+        )
+        return first + len(cleared) - 1
 
     def save_tables(
         self, tables: Iterable[TableRows], chunk: int, notes: Mapping[str, str] = MappingProxyType({})
@@ -192,31 +258,31 @@ class SqlState(ABC):
 
     # files of detections
 
-    def plan_rest(self, rows_per_file: int) -> None:
+    def plan_rest(self, rows_per_file: int, stream: Stream = "detections") -> None:
         with self._transaction():
             self._held_cursor()
-            self._plan(int(self._one("next_seq")) - 1, rows_per_file, rest=True)
+            self._plan(stream, int(self._one(FILES[stream].next)) - 1, rows_per_file, rest=True)
 
-    def _plan(self, last_seq: int, rows_per_file: int, *, rest: bool) -> None:
-        first = int(self._one("last_planned")) + 1
-        while first + rows_per_file - 1 <= last_seq or (rest and first <= last_seq):
-            last = min(first + rows_per_file - 1, last_seq)
-            self._run("put_plan", (first, last, f"detections-{first:012d}-{last:012d}.csv"))
+    def _plan(self, stream: Stream, last_number: int, rows_per_file: int, *, rest: bool) -> None:
+        first = int(self._one(FILES[stream].last_planned)) + 1
+        while first + rows_per_file - 1 <= last_number or (rest and first <= last_number):
+            last = min(first + rows_per_file - 1, last_number)
+            self._run(FILES[stream].put_plan, (first, last, f"{stream}-{first:012d}-{last:012d}.csv"))
             first = last + 1
 
-    def unplanned(self) -> int:
+    def unplanned(self, stream: Stream = "detections") -> int:
         """How many detections are in no file yet."""
-        return int(self._one("next_seq")) - 1 - int(self._one("last_planned"))
+        return int(self._one(FILES[stream].next)) - 1 - int(self._one(FILES[stream].last_planned))
 
-    def unpublished(self) -> list[FilePlan]:
-        return [FilePlan(*row) for row in self._rows("unpublished")]
+    def unpublished(self, stream: Stream = "detections") -> list[FilePlan]:
+        return [FilePlan(*row) for row in self._rows(FILES[stream].unpublished)]
 
-    def files_planned(self) -> list[FilePlan]:
-        return [FilePlan(*row) for row in self._rows("outbox")]
+    def files_planned(self, stream: Stream = "detections") -> list[FilePlan]:
+        return [FilePlan(*row) for row in self._rows(FILES[stream].all)]
 
-    def mark_published(self, plan: FilePlan, at: str) -> None:
+    def mark_published(self, plan: FilePlan, at: str, stream: Stream = "detections") -> None:
         with self._transaction():
-            self._run("set_published", (at, plan.first))
+            self._run(FILES[stream].set_published, (at, plan.first))
 
     def undelivered(self, output: str) -> list[FilePlan]:
         return [FilePlan(*row) for row in self._rows("undelivered", (output,))]
@@ -264,18 +330,25 @@ class SqlState(ABC):
 
     # what was found
 
-    def detections(self, first: int = 1, last: int | None = None) -> Iterator[StoredDetection]:
-        for row in self._rows("detections", (first, last if last is not None else 2**62)):
-            seq, chunk, pattern, action, key, at, holds, evidence, file = row
-            detection = Detection(chunk, pattern, action, json.loads(key), json.loads(evidence))
+    def detections(self, first: int = 1, last: int | None = None, *, shadow: bool = False) -> Iterator[StoredDetection]:
+        statement = "shadow_detections" if shadow else "detections"
+        for row in self._rows(statement, (first, last if last is not None else 2**62)):
+            seq, chunk, pattern, action, key, at, holds, evidence, occasion, file = row
+            detection = Detection(chunk, pattern, action, json.loads(key), json.loads(evidence), occasion, shadow)
             yield StoredDetection(seq, detection, at, bool(holds), file)
 
-    def turns(self, before: int) -> list[tuple[int, int, bool]]:
-        return [(seq, chunk, bool(holds)) for seq, chunk, holds in self._rows("turns", (before,))]
+    def turns(self, before: int, *, shadow: bool = False) -> list[tuple[int, int, bool]]:
+        statement = "shadow_turns" if shadow else "turns"
+        return [(seq, chunk, bool(holds)) for seq, chunk, holds in self._rows(statement, (before,))]
 
-    def by_pattern(self) -> dict[str, int]:
+    def cleared(self, first: int = 1, last: int | None = None) -> Iterator[StoredCleared]:
+        for row in self._rows("cleared", (first, last if last is not None else 2**62)):
+            number, seq, chunk, pattern, action, key, at, file = row
+            yield StoredCleared(number, seq, chunk, pattern, action, json.loads(key), at, file)
+
+    def by_pattern(self, *, shadow: bool = False) -> dict[str, int]:
         """Detections by pattern."""
-        return dict(self._rows("by_pattern"))
+        return dict(self._rows("by_shadow_pattern" if shadow else "by_pattern"))
 
     # whole states
 
@@ -319,35 +392,3 @@ class SqlState(ABC):
     def _one(self, statement: str) -> Any:
         (row,) = self._rows(statement)
         return row[0]
-
-
-def no_state_yet(place: object) -> StateMissing:
-    """What a reader is told when there is no state."""
-    return StateMissing(f"there is no state at {place} yet: nothing has been run with this configuration")
-
-
-def _changed(uri: str, before: str, now: str) -> str:
-    old, new = before.splitlines(), now.splitlines()
-    lines = [f"  was  {line}" for line in old if line not in new]
-    lines += [f"  now  {line}" for line in new if line not in old]
-    return (
-        f"{uri} was made by another configuration, and detections are a function of it:\n"
-        + "\n".join(lines)
-        + "\nPut it back, or choose new places for state and detections; the landing zone can stay."
-    )
-
-
-def _other_chunk(uri: str, number: int) -> str:
-    return (
-        f"chunk {number} of the landing zone is not the one that was noted in {uri} when it landed: it was changed. "
-        "Bring the landed one back; 'tillwatch audit' says which chunks differ."
-    )
-
-
-def _key_text(key: Mapping[str, str]) -> str:
-    return json.dumps(dict(key), ensure_ascii=False)
-
-
-def _detection_row(seq: int, d: Detection, at: str) -> Row:
-    evidence = json.dumps(d.evidence, ensure_ascii=False)
-    return (seq, d.chunk, d.pattern, d.action, _key_text(d.key), at, evidence)

@@ -14,7 +14,8 @@ from tillwatch.errors import StateError
 from tillwatch.state import lease, tables
 from tillwatch.state.base import Mechanism, TableRows
 from tillwatch.state.migrations import VERSION, known_version, migrations
-from tillwatch.state.sql_state import QUERIES, Row, SqlState, no_state_yet
+from tillwatch.state.sql_rows import Row, no_state_yet
+from tillwatch.state.sql_state import QUERIES, SqlState
 
 BUSY_MS = 30_000
 WAL_PAGES = 4_000

@@ -102,6 +102,17 @@ def create_sql(shape: TableShape, types: Types) -> dict[str, str]:
     return made
 
 
+def drop_sql(shape: TableShape, types: Types) -> list[str]:
+    """The statements that remove what `create_sql` makes.
+
+    >>> shape = TableShape("merchant", ("merchant",), ("transactions",), (), {"transactions": '"transactions"'})
+    >>> drop_sql(shape, SQLITE)[-1]
+    'DROP TABLE IF EXISTS "merchant"'
+    """
+    *views, table = reversed(create_sql(shape, types))
+    return [*(f'DROP VIEW IF EXISTS "{view}"' for view in views), f'DROP TABLE IF EXISTS "{table}"']
+
+
 def _view(name: str, shape: TableShape, features: Sequence[str], types: Types) -> str:
     values = {feature: re.sub(r"\bAS REAL\b", f"AS {types.real}", shape.view[feature]) for feature in features}
     shown = [f'"{key}"' for key in shape.keys] + [f'{sql} AS "{feature}"' for feature, sql in values.items()]

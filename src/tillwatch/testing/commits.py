@@ -74,6 +74,13 @@ def everything(state: State) -> list[object]:
         state.unplanned(),
         state.files_planned(),
         state.unpublished(),
+        list(state.detections(shadow=True)),
+        state.turns(10**9, shadow=True),
+        state.by_pattern(shadow=True),
+        list(state.cleared()),
+        state.files_planned("cleared"),
+        state.unplanned("cleared"),
+        state.rule_sets(),
     ]
 
 

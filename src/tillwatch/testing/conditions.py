@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from itertools import combinations
 
@@ -100,10 +100,14 @@ def text_filters(draw: st.DrawFn, shape: str) -> tuple[str, str]:
 
 
 @st.composite
-def own_features(draw: st.DrawFn, *, whole: bool = False) -> Aggregate:
-    """A feature of a pattern's own, half of them with a filter; with `whole` rows also over windows, and spreads."""
+def own_features(draw: st.DrawFn, *, whole: bool = False, last: bool = True) -> Aggregate:
+    """A feature of a pattern's own, half of them with a filter; with `whole` rows also over windows, and spreads.
+
+    Windows of the `last` transactions are among them, unless they are not wanted.
+    """
     where, sql = draw(st.one_of(st.just(("", "")), filters()))
-    within = draw(st.sampled_from(["", *WINDOWS])) if whole else ""
+    windows = WINDOWS if last else [w for w in WINDOWS if "tr" not in w]
+    within = draw(st.sampled_from(["", *windows])) if whole else ""
     conditions = ([f"({sql})"] if where else []) + ([inside(within)] if within else [])
     keep = (f" filter (where {where})" if where else "") + (f" within {within}" if within else "")
     keep_sql = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
@@ -317,6 +321,15 @@ class Grammar:
         return join(f"{x.text} is {no}null", f"(({x.sql}) IS {no}NULL)", "bool", x)
 
 
+_life: Mapping[str, st.SearchStrategy[str | bool]] = {
+    "emit": st.sampled_from(["once", "on_enter", "every_chunk"]),
+    "cleared": st.booleans(),
+    "mode": st.sampled_from(["publish", "shadow"]),
+}
+drawn_lives: st.SearchStrategy[dict[str, str | bool]] = st.fixed_dictionaries({}, optional=_life)
+"""What a pattern says of the life of its detections, in the words of its file."""
+
+
 @st.composite
 def drawn_patterns(draw: st.DrawFn) -> Drawn:
     """A pattern of one to four keys; every third sees only some of the rows."""
@@ -325,7 +338,7 @@ def drawn_patterns(draw: st.DrawFn) -> Drawn:
     grammar = Grammar(draw, per, {**BUILT_IN, **own})
     when = grammar.when()
     where = draw(st.one_of(st.none(), st.none(), filters()))
-    return Drawn(per, grammar.features, grammar.thresholds, when, where=where)
+    return Drawn(per, grammar.features, grammar.thresholds, when, where=where, life=draw(drawn_lives))
 
 
 _rows = st.tuples(*(st.sampled_from(VALUES[k]) for k in KEYS), st.sampled_from(AMOUNTS))

@@ -25,7 +25,7 @@ import sqlite3
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -38,7 +38,7 @@ from tillwatch.audit import audit
 from tillwatch.config import Settings, load
 from tillwatch.detect import loop, saving
 from tillwatch.pipeline import Pipeline
-from tillwatch.state.base import ChunkRecord, FileRecord, State
+from tillwatch.state.base import ChunkRecord, FileRecord, State, StoredDetection
 from tillwatch.stores import local
 from tillwatch.stores.base import Store
 
@@ -193,7 +193,12 @@ class MarkedPipeline(Pipeline):
     def store(self, uri: str) -> Store:
         """The store at a configured place, by its role."""
         settings = self.settings
-        roles = {settings.landing.uri: "landing", settings.detections.uri: "detections", settings.spark.state: "shards"}
+        roles = {
+            settings.landing.uri: "landing",
+            settings.detections.uri: "detections",
+            settings.detections.cleared: "cleared",
+            settings.spark.state: "shards",
+        }
         return cast(Store, Marked(super().store(uri), roles.get(uri, "quarantine"), self.points))
 
     @contextmanager
@@ -271,16 +276,22 @@ class Outcome:
     """All that a pipeline has come to, times aside: equal whatever befell it on the way.
 
     Detections have seq, chunk, pattern, action, key, evidence, and whether they hold; `landed` and `quarantined`
-    map the names of objects to their digests, `published` maps those of files to their rows without the times.
+    map the names of objects to their digests, `published` and `told` (what is cleared) map those of files to their rows
+    without the times.
     """
 
     detections: Sequence[tuple[object, ...]]
     turns: list[tuple[int, int, bool]]
+    in_shadow: Sequence[tuple[object, ...]]
+    shadow_turns: list[tuple[int, int, bool]]
+    cleared: Sequence[tuple[object, ...]]
     chunks: list[ChunkRecord]
     files: list[FileRecord]
     landed: dict[str, str]
     quarantined: dict[str, str]
     published: dict[str, list[list[str]]]
+    told: dict[str, list[list[str]]]
+    rules: list[tuple[int, str]]
 
     def differences(self, other: Outcome) -> list[str]:
         """The names of what is not the same in both."""
@@ -331,7 +342,7 @@ class Site:
         return finish(self.start(*arguments))
 
     def objects(self) -> dict[str, dict[str, bytes]]:
-        """All objects of `landing`, `quarantine` and `detections`, by name, read behind the back of the stores.
+        """All objects of `landing`, `quarantine`, `detections` and `cleared`, by name, read behind the stores' back.
 
         Without temporary files, which a killed process may leave and nobody sees.
         """
@@ -340,6 +351,7 @@ class Site:
             "landing": settings.landing.uri,
             "quarantine": settings.quarantine,
             "detections": settings.detections.uri,
+            "cleared": settings.detections.cleared,
         }
         return {role: _files(Path(uri)) for role, uri in uris.items()}
 
@@ -352,17 +364,18 @@ class Site:
         }
         with self.pipeline.opened(readonly=True) as state:
             return Outcome(
-                [
-                    (s.seq, d.chunk, d.pattern, d.action, d.key, d.evidence, s.holds)
-                    for s in state.detections()
-                    for d in [s.detection]
-                ],
+                _told(state.detections()),
                 state.turns(2**62),
+                _told(state.detections(shadow=True)),
+                state.turns(2**62, shadow=True),
+                [(c.number, c.seq, c.chunk, c.pattern, c.action, c.key) for c in state.cleared()],
                 list(state.chunks()),
                 state.files(),
                 digests["landing"],
                 digests["quarantine"],
                 {name: [row[2:] for row in _rows(data)] for name, data in there["detections"].items()},
+                {name: [row[1:] for row in _rows(data)] for name, data in there["cleared"].items()},
+                [(r.first, r.hash) for r in state.rule_sets()],
             )
 
     def problems(self) -> list[str]:
@@ -380,6 +393,11 @@ class Site:
         if published != expected:
             found.append(f"{len(published)} published rows are not the {len(expected)} detections in their order")
         return found
+
+
+def _told(detections: Iterable[StoredDetection]) -> list[tuple[object, ...]]:
+    found = ((s.seq, s.detection, s.holds) for s in detections)
+    return [(seq, d.chunk, d.pattern, d.action, d.key, d.evidence, holds) for seq, d, holds in found]
 
 
 def finish(process: BaseProcess, seconds: float = 60.0) -> int:

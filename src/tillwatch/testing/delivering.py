@@ -39,5 +39,5 @@ def _deliver(folder: Path, settings: OutputSettings, kill_at: str | None, record
         return closing(Marked(open_state(str(folder / "state.db")), "state", points))
 
     output = cast(Output, Marked(open_output(settings, store, clock), "output", points))
-    with Delivery({"out": output}, opened, "f", Retry(clock, threading.Event(), print, 5.0), once=True):
+    with Delivery({"out": output}, opened, Retry(clock, threading.Event(), print, 5.0), once=True):
         pass

@@ -44,10 +44,12 @@ def pattern_text(
     thresholds: Mapping[str, str] | None = None,
     id: str = "P",
     judge: str = "chunk",
+    life: Mapping[str, str | bool] | None = None,
     where: str | None = None,
 ) -> str:
-    """The file of a pattern."""
-    said = {"id": id, "action": "A", "per": list(per), "judge": judge, "features": dict(features or {}), "when": when}
+    """The file of a pattern; `life` has the fields `emit`, `cleared` and `mode`, as far as they are said."""
+    said: dict[str, object] = {"id": id, "action": "A", "per": list(per), "judge": judge}
+    said |= {"features": dict(features or {}), "when": when, **(life or {})}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
     said |= {"where": where} if where else {}
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
@@ -92,10 +94,9 @@ def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
 
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
-    frame = frame_of(rows)
-    (decoded,) = fold.decoder.decode([frame])
+    (decoded,) = fold.decoder.decode([frame_of(rows)])
     assert not decoded.rejects, decoded.rejects
-    return fold.step(number, decoded.rows)
+    return fold.step(number, decoded.rows, decoded.clock)
 
 
 def holding(fold: Fold, pattern: int = 0) -> set[Key]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import polars as pl
@@ -145,13 +145,15 @@ WHERE female_customers > $female_customers AND female_customers < male_customers
 class SqlPattern:
     """A pattern as a query for the keys that it holds for: the columns customer and merchant, in that order.
 
-    Either is the empty string when the pattern is not per it. `$name` in the query is `parameters["name"]`.
+    Either is the empty string when the pattern is not per it. `$name` in the query is `parameters["name"]`. `emit` is
+    when a key is detected, as a pattern's file says it.
     """
 
     id: str
     action: str
     sql: str
     parameters: Mapping[str, float] = field(default_factory=dict)
+    emit: Literal["once", "on_enter", "every_chunk"] = "once"
 
 
 def pat_id1(merchant_transactions: int = 50_000, count_rank: float = 0.9, importance_rank: float = 0.1) -> SqlPattern:
@@ -281,15 +283,27 @@ def detections(
     chunks: Iterable[Rows], patterns: Sequence[SqlPattern], importance: Rows | None = None
 ) -> list[Detected]:
     """Every detection over the chunks, numbered from 0: by chunk, then pattern as given, then customer, then
-    merchant, by code point; each pattern and key once, at the first chunk after which it holds.
+    merchant, by code point; each as often as its pattern says, once at the first chunk after which it holds.
     """
+    return lives(chunks, patterns, importance)[0]
+
+
+def lives(
+    chunks: Iterable[Rows], patterns: Sequence[SqlPattern], importance: Rows | None = None
+) -> tuple[list[Detected], list[Detected]]:
+    """Every detection, and all that ceased to hold after a chunk, in the same order."""
     oracle = Oracle(importance)
     found: list[Detected] = []
-    seen: set[tuple[str, Key]] = set()
+    ceased: list[Detected] = []
+    held: dict[str, set[Key]] = {p.id: set() for p in patterns}
+    seen: dict[str, set[Key]] = {p.id: set() for p in patterns}
     for chunk, rows in enumerate(chunks):
         oracle.add(chunk, rows)
         for pattern in patterns:
-            new = {key for key in oracle.holds(pattern) if (pattern.id, key) not in seen}
-            seen |= {(pattern.id, key) for key in new}
-            found += [(chunk, pattern.id, pattern.action, *key) for key in sorted(new)]
-    return found
+            before, now = held[pattern.id], oracle.holds(pattern)
+            silent = {"once": seen[pattern.id], "on_enter": before, "every_chunk": set[Key]()}[pattern.emit]
+            found += [(chunk, pattern.id, pattern.action, *key) for key in sorted(now - silent)]
+            ceased += [(chunk, pattern.id, pattern.action, *key) for key in sorted(before - now)]
+            held[pattern.id] = now
+            seen[pattern.id] |= now
+    return found, ceased

@@ -38,7 +38,10 @@ class Held:
 
 
 class Prefixes:
-    """A stream of chunks and its lookups, open to questions. Only rows that pass `where` (SQL) are in it."""
+    """A stream of chunks and its lookups, open to questions.
+
+    Only rows that pass `where` (SQL) are in it; the others move its clock all the same.
+    """
 
     def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups, where: str = "true") -> None:
         self._chunks = len(chunks)
@@ -75,10 +78,9 @@ class Prefixes:
         columns = ", ".join(["upto", *pattern.per, *shown, pattern.when.sql])
         return f"""
         WITH clocks AS (
-            SELECT n AS upto, max(time) AS clock FROM range({self._chunks}) t(n) JOIN rows r ON r.chunk <= n
+            SELECT n AS upto, max(time) AS clock FROM range({self._chunks}) t(n) JOIN came r ON r.chunk <= n
             GROUP BY n),
-        seen AS (SELECT c.*, r.* FROM clocks c JOIN rows r ON r.chunk <= c.upto
-            WHERE {pattern.where[1] if pattern.where else "true"}),
+        seen AS (SELECT c.*, r.* FROM clocks c JOIN rows r ON r.chunk <= c.upto),
         base AS ({_base(pattern)}),
         judged AS (SELECT {columns} AS holds FROM base)
         SELECT * EXCLUDE (holds) FROM judged WHERE holds
@@ -128,15 +130,16 @@ def _base(pattern: Drawn) -> str:
         else:
             aggregate = pattern.features[plain].sql
             table = (
-                f"(SELECT upto, {qualifier}, {aggregate} AS x FROM {_numbered(qualifier)} GROUP BY upto, {qualifier})"  # noqa: S608
+                f"(SELECT upto, {qualifier}, {aggregate} AS x FROM {_numbered(pattern, qualifier)} "  # noqa: S608
+                f"GROUP BY upto, {qualifier})"
             )
             joins.append(f"JOIN {table} j{number} USING (upto, {qualifier})")
             columns.append(f'j{number}.x AS "{name}"')
-    mine = f"SELECT {', '.join(['upto', per, *own])} FROM {_numbered(per)} GROUP BY upto, {per}"  # noqa: S608
+    mine = f"SELECT {', '.join(['upto', per, *own])} FROM {_numbered(pattern, per)} GROUP BY upto, {per}"  # noqa: S608
     return f"SELECT {', '.join(columns)} FROM ({mine}) own {' '.join(joins)}"  # noqa: S608
 
 
-def _numbered(keys: str) -> str:
-    """The rows of each prefix, those of a key numbered from the last one by time."""
+def _numbered(pattern: Drawn, keys: str) -> str:
+    """The rows of each prefix that the pattern sees; all rows of a key are numbered from the last one by time."""
     back = f"row_number() OVER (PARTITION BY upto, {keys} ORDER BY time DESC, place DESC)"
-    return f"(SELECT *, {back} AS back FROM seen)"  # noqa: S608
+    return f"(SELECT * FROM (SELECT *, {back} AS back FROM seen) WHERE {pattern.filter})"  # noqa: S608

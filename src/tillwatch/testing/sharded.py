@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import cast
 
 from tillwatch.clock import SystemClock
-from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.model import Detection, Turn
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
 from tillwatch.spark import worker
 from tillwatch.spark.batch import told_by
-from tillwatch.spark.detect import saves_of
+from tillwatch.spark.detect import columns_of, saves_of
 from tillwatch.spark.gather import gather
 from tillwatch.spark.manifest import SHARDS, Manifest, from_text, to_text
 from tillwatch.spark.objects import Objects
@@ -34,11 +35,13 @@ from tillwatch.stores import open_store
 class Sharded:
     """A program folded in shards whose state is in a folder."""
 
-    def __init__(self, program: Program, lookups: Sequence[LookupData], folder: Path, buckets: int) -> None:
+    def __init__(
+        self, program: Program, lookups: Sequence[LookupData], folder: Path, buckets: int, late: int = 0
+    ) -> None:
         self._program = program
         self._store = open_store(str(folder))
         self.objects = Objects(self._store, Retry(SystemClock(), threading.Event(), lambda text: None, 0))
-        self.groups = groups_of(program, buckets)
+        self.groups = groups_of(program, buckets, Lateness(late))
         self.manifest = Manifest(buckets)
         self._lookups = self.objects.put_lookups(self.groups, lookups, "0123456789abcdef")
         self.tables: dict[str, dict[int, tuple[object, ...]]] = {t.name: {} for t in program.tables}
@@ -50,26 +53,25 @@ class Sharded:
         job = Job(self.groups, manifest.chunk, manifest.run, manifest.shards, self._store.uri, self._lookups)
         return cast(Job, pickle.loads(pickle.dumps(job)))  # as it travels to the executors
 
-    def batch(self, decoder: Decoder, chunks: Sequence[tuple[int, Rows]]) -> tuple[list[Detection], list[Turn]]:
+    def batch(self, decoder: Decoder, chunks: Sequence[tuple[int, Decoded]]) -> tuple[list[Detection], list[Turn]]:
         """Folds a batch of chunks and takes what it gave for committed."""
         sent = [
             (shard, number, "rows", data)
-            for number, rows in reversed(chunks)  # tasks end in any order
-            if len(rows)
-            for shard, data in gather(rows, decoder.dictionaries, self.groups)
+            for number, decoded in reversed(chunks)  # tasks end in any order
+            for shard, data in gather(number, decoded, decoder.dictionaries, self.groups)
         ]
         told = told_by([(r[0], r[2], r[3]) for r in self._folded(sent)], self._program)
         before, self.manifest = self.manifest, self.manifest.after(chunks[-1][0] + 1, told.versions)
         self.objects.replaced(before, self.manifest)
         return list(told.detections), list(told.turns)
 
-    def lose(self, decoder: Decoder, chunks: Sequence[tuple[int, Rows]]) -> None:
+    def lose(self, decoder: Decoder, chunks: Sequence[tuple[int, Decoded]]) -> None:
         """Folds a batch that nobody commits: its objects stay, and what the process holds is ahead of the manifest."""
         before = self.manifest
-        for number, rows in chunks:
-            if len(rows):
-                sent = [(s, number, "rows", data) for s, data in gather(rows, decoder.dictionaries, self.groups)]
-                self._folded(sent)
+        for number, decoded in chunks:
+            there = gather(number, decoded, decoder.dictionaries, self.groups)
+            sent = [(shard, number, "rows", data) for shard, data in there]
+            self._folded(sent)
         self.manifest = before
 
     def _folded(self, sent: Sequence[Record]) -> list[Record]:
@@ -92,8 +94,8 @@ class Sharded:
 
     def save(self) -> None:
         """Saves the tables, as rows by id."""
-        saved = next_saved(self.manifest, saves_of(self.groups))
-        order = Order(self._job, self.manifest.saved.chunk, saved.ids)
+        saved = next_saved(self.manifest, saves_of(self.groups, self._program))
+        order = Order(self._job, self.manifest.saved.chunk, saved.ids, columns_of(self._program))
         shards = tuple(sorted(saved.ids))
         numbers = records([(n, 0, "", b"") for n in range(len(shards))])
         for batch in dump_shards(order, shards, [numbers]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 CONFIG = """\
 source: {{uri: {source}, rows: 250}}
 lookups: {{importance: {importance}}}
@@ -12,3 +14,40 @@ patterns:
   PatId3: {{female_customers: 3}}
 """
 """Of 6,000 generated rows it lands 24 chunks. To be formatted with `source` and `importance`."""
+
+LIVES = {
+    "Often": """\
+id: Often
+action: CALL
+per: [customer, merchant]
+when: transactions >= 6 and avg_amount between 20 and 30
+emit: on_enter
+cleared: true
+""",
+    "Costly": """\
+id: Costly
+action: LOOK
+per: merchant
+when: transactions >= 20 and avg_amount > 60
+emit: every_chunk
+cleared: true
+""",
+    "Draft": """\
+id: Draft
+action: NONE
+per: customer
+when: transactions >= 12 and percent_rank(avg_amount) over () >= 0.8
+mode: shadow
+""",
+}
+"""Pattern files: one detects again and tells when it ceases, one after every chunk, one publishes nothing."""
+
+
+def add_lives(config: Path) -> None:
+    """Adds these patterns to a configuration that ends with its patterns."""
+    folder = config.parent / "patterns"
+    folder.mkdir()
+    for name, text in LIVES.items():
+        (folder / f"{name}.yaml").write_text(text, "utf-8")
+    with config.open("a", encoding="utf-8") as file:
+        file.write("  ./patterns/: {}\n")

@@ -25,9 +25,10 @@ from tillwatch.testing.commits import (
 )
 from tillwatch.testing.sharing import expect
 from tillwatch.testing.state_again import AgainSuite
+from tillwatch.testing.state_life import LifeSuite
 
 
-class StateSuite(AgainSuite):
+class StateSuite(AgainSuite, LifeSuite):
     """What every state store promises. A subclass says how one is opened.
 
     It defines `opener`, and a pytest fixture `place`: an empty place of its own for each test, a path or a database.
@@ -35,22 +36,9 @@ class StateSuite(AgainSuite):
 
     def test_a_new_state_is_empty(self, place: Any) -> None:
         """Nothing is in it, and reading it makes nothing."""
-        empty: list[object] = [
-            Cursor(0, 1, 0),
-            None,
-            [],
-            0,
-            [],
-            {},
-            Totals(0, 0, 0, 0, 0, 0),
-            {},
-            [],
-            [],
-            {},
-            0,
-            [],
-            [],
-        ]
+        nothing = Totals(0, 0, 0, 0, 0, 0)
+        empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, nothing, {}, [], [], {}, 0, [], []]
+        empty += [[], [], {}, [], [], 0, []]
         for _ in range(2):
             with self.opened(place) as state:
                 assert everything(state) == empty

@@ -7,7 +7,7 @@ ten-thousandths; so are their sums, differences and the products of two integers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
@@ -56,7 +56,8 @@ class Term:
 
 @dataclass(frozen=True, repr=False)
 class Drawn:
-    """A pattern: its keys, the features it may name, its thresholds, its condition, its filter as text and as SQL."""
+    """A pattern: its keys, the features it may name, its thresholds, its condition, its filter as text and as SQL, the
+    life of its detections."""
 
     per: tuple[str, ...]
     features: Mapping[str, Aggregate]
@@ -64,21 +65,26 @@ class Drawn:
     when: Term
     judge: str = "chunk"
     where: tuple[str, str] | None = None
+    life: Mapping[str, str | bool] = field(default_factory=dict)
 
     @property
     def own(self) -> dict[str, str]:
         """The features that it declares."""
         return {name: f.text for name, f in self.features.items() if f.text}
 
+    @property
+    def filter(self) -> str:
+        """The rows that it sees, as SQL."""
+        return self.where[1] if self.where else "true"
+
     def __repr__(self) -> str:
-        return (
-            f"per {self.per} on {self.judge} where {self.where} when {self.when.text} with {self.thresholds} {self.own}"
-        )
+        rows = f"per {self.per} on {self.judge} where {self.where} {self.life}"
+        return f"{rows} when {self.when.text} with {self.thresholds} {self.own}"
 
     def file(self, id: str) -> str:
         """The file of the pattern."""
         where = self.where[0] if self.where else None
-        return pattern_text(self.per, self.when.text, self.own, self.thresholds, id, self.judge, where)
+        return pattern_text(self.per, self.when.text, self.own, self.thresholds, id, self.judge, self.life, where)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As hypothesis shows it."""

@@ -19,6 +19,8 @@ from tillwatch.testing.conditions import (
     LOOKUPS,
     VALUES,
     Grammar,
+    drawn_lives,
+    filters,
     own_features,
 )
 from tillwatch.testing.folding import KEYS, Lookups, Row, lookup_data
@@ -65,15 +67,21 @@ class RowGrammar(Grammar):
 
 
 @st.composite
-def windowed_patterns(draw: st.DrawFn, *, judge: str = "chunk") -> Drawn:
-    """A pattern of one, two or three keys."""
+def windowed_patterns(draw: st.DrawFn, *, judge: str = "chunk", last: bool = True) -> Drawn:
+    """A pattern of one, two or three keys; with windows of the `last` transactions, or without.
+
+    Every third sees only some of the rows.
+    """
     per = draw(st.sampled_from([k for n in (1, 2, 2, 3) for k in combinations(COLUMNS, n)]))
-    own = draw(st.lists(own_features(whole=True), min_size=1, max_size=3))
+    own = draw(st.lists(own_features(whole=True, last=last), min_size=1, max_size=3))
     features = {f"f{i}": feature for i, feature in enumerate(own)}
     shared = draw(st.sampled_from([{}, {}, BUILT_IN]))
     grammar = (RowGrammar if judge == "transaction" else Grammar)(draw, per, {**shared, **features})
     when = grammar.when()
-    return Drawn(per, grammar.features, grammar.thresholds, when, judge)
+    where, life = draw(st.one_of(st.none(), st.none(), filters())), draw(drawn_lives)
+    if judge == "transaction":
+        life.pop("emit", None)  # it detects once
+    return Drawn(per, grammar.features, grammar.thresholds, when, judge, where, life)
 
 
 @st.composite
@@ -104,12 +112,16 @@ def timed_streams(draw: st.DrawFn) -> list[list[Row]]:
 
 
 class RowTruth:
-    """A stream, and on which of its rows a pattern that is judged on transactions is true."""
+    """A stream, and on which of its rows a pattern that is judged on transactions is true.
 
-    def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups, lateness: int) -> None:
+    Only rows that pass `where` (SQL) are in it; the others move its clock all the same.
+    """
+
+    def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups, lateness: int, where: str = "true") -> None:
         self._lateness = lateness
         self._db = duckdb.connect(config={"threads": 1})
-        self._db.register("rows", rows_frame(chunks))
+        self._db.register("came", rows_frame(chunks))
+        self._db.execute(f"CREATE TABLE rows AS SELECT * FROM came WHERE {where}")  # noqa: S608 - drawn by us
         for spec, values in lookups.items():
             self._db.register(f"lookup_{spec.name}", lookup_data(spec, values).frame)
 
@@ -120,6 +132,10 @@ class RowTruth:
         return {
             place: {n: _shown(pattern, n, v) for n, v in zip(names, values, strict=True)} for place, *values in found
         }
+
+    def seen(self, pattern: Drawn) -> set[int]:
+        """The places of the rows that the pattern sees."""
+        return {place for (place,) in self._db.execute(f"SELECT place FROM rows WHERE {pattern.filter}").fetchall()}  # noqa: S608
 
     def close(self) -> None:
         """Lets go of the database."""
@@ -134,10 +150,11 @@ class RowTruth:
         shown = ", ".join(["place", *(f'"{n}"' for n in names)])
         return f"""
         WITH before AS (
-            SELECT n AS chunk, max(time) AS clock FROM range(1, 100) t(n) JOIN rows r ON r.chunk < n GROUP BY n),
+            SELECT n AS chunk, max(time) AS clock FROM range(1, 100) t(n) JOIN came r ON r.chunk < n GROUP BY n),
         pairs AS (SELECT r.place AS upto, r.time AS clock, q.* FROM rows r JOIN rows q ON q.place < r.place),
         base AS (
-            SELECT {", ".join(["r.place", *columns])} FROM rows r LEFT JOIN before USING (chunk) {" ".join(joins)})
+            SELECT {", ".join(["r.place", *columns])} FROM (SELECT * FROM rows WHERE {pattern.filter}) r
+            LEFT JOIN before USING (chunk) {" ".join(joins)})
         SELECT {shown} FROM base WHERE {pattern.when.sql} ORDER BY place
         """  # noqa: S608 - made of fixed names and numbers
 
@@ -153,9 +170,8 @@ class RowTruth:
         same = " AND ".join(f"p.{k} = o.{k}" for k in keys)
         back = "row_number() OVER (PARTITION BY upto, p.time <= p.clock ORDER BY p.time DESC, p.place DESC) AS back"
         mine = f"SELECT p.*, {back} FROM pairs p JOIN rows o ON o.place = p.upto AND {same}"  # noqa: S608
-        join = (
-            f"LEFT JOIN (SELECT upto, {feature.sql} AS x FROM ({mine}) GROUP BY upto) {alias} ON {alias}.upto = r.place"  # noqa: S608
-        )
+        passing = f"SELECT upto, {feature.sql} AS x FROM ({mine}) WHERE {pattern.filter} GROUP BY upto"  # noqa: S608
+        join = f"LEFT JOIN ({passing}) {alias} ON {alias}.upto = r.place"
         value = f"coalesce({alias}.x, 0)" if feature.kind == "int" else f"{alias}.x"
         late = f"coalesce(r.time < before.clock - {self._lateness if feature.within == 'time' else 0}, false)"
         return (f"CASE WHEN {late} THEN NULL ELSE {value} END" if feature.within else value), join

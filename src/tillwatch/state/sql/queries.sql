@@ -47,23 +47,90 @@ INSERT INTO quarantine (chunk, reason, rows) VALUES (?, ?, ?);
 SELECT reason, CAST(sum(rows) AS bigint) FROM quarantine GROUP BY reason ORDER BY reason;
 
 -- name: put_detection
-INSERT INTO detections (seq, chunk, pattern, action, key, detected_at, holds, evidence)
-VALUES (?, ?, ?, ?, ?, ?, 1, ?);
+INSERT INTO detections (seq, chunk, pattern, action, key, detected_at, holds, evidence, occasion)
+VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?);
 
 -- name: detections
-SELECT seq, chunk, pattern, action, key, detected_at, holds, evidence, name
+SELECT seq, chunk, pattern, action, key, detected_at, holds, evidence, occasion, name
 FROM detections LEFT JOIN outbox ON seq BETWEEN first_seq AND last_seq
 AND first_seq = (SELECT max(first_seq) FROM outbox WHERE first_seq <= seq)
 WHERE seq BETWEEN ? AND ? ORDER BY seq;
 
 -- name: put_turn
-INSERT INTO turns (seq, chunk, holds) SELECT seq, ?, ? FROM detections WHERE pattern = ? AND key = ?;
+-- Of the last detection up to the chunk: on a transaction it can cease to hold in the chunk that brought it.
+INSERT INTO turns (seq, chunk, holds)
+SELECT max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: set_holds
-UPDATE detections SET holds = ? WHERE pattern = ? AND key = ?;
+UPDATE detections SET holds = ? WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: turns
 SELECT seq, chunk, holds FROM turns WHERE chunk < ? ORDER BY chunk, seq;
+
+-- name: next_shadow_seq
+SELECT coalesce(max(seq), 0) + 1 FROM shadow_detections;
+
+-- name: put_shadow_detection
+INSERT INTO shadow_detections (seq, chunk, pattern, action, key, detected_at, holds, evidence, occasion)
+VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?);
+
+-- name: shadow_detections
+SELECT seq, chunk, pattern, action, key, detected_at, holds, evidence, occasion, NULL
+FROM shadow_detections WHERE seq BETWEEN ? AND ? ORDER BY seq;
+
+-- name: put_shadow_turn
+INSERT INTO shadow_turns (seq, chunk, holds)
+SELECT max(seq), ?, ? FROM shadow_detections WHERE pattern = ? AND key = ? AND chunk <= ?;
+
+-- name: set_shadow_holds
+UPDATE shadow_detections SET holds = ? WHERE pattern = ? AND key = ? AND chunk <= ?;
+
+-- name: shadow_turns
+SELECT seq, chunk, holds FROM shadow_turns WHERE chunk < ? ORDER BY chunk, seq;
+
+-- name: by_shadow_pattern
+SELECT pattern, count(*) FROM shadow_detections GROUP BY pattern;
+
+-- name: next_cleared
+SELECT coalesce(max(number), 0) + 1 FROM cleared;
+
+-- name: put_cleared
+-- The last detection before the chunk is the one that ceased to hold.
+INSERT INTO cleared (number, seq, chunk, cleared_at)
+SELECT ?, max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk <= ?;
+
+-- name: cleared
+SELECT cleared.number, cleared.seq, cleared.chunk, pattern, action, key, cleared_at, name
+FROM cleared JOIN detections ON detections.seq = cleared.seq
+LEFT JOIN cleared_outbox ON cleared.number BETWEEN first_number AND last_number
+WHERE cleared.number BETWEEN ? AND ? ORDER BY cleared.number;
+
+-- name: put_cleared_plan
+INSERT INTO cleared_outbox (first_number, last_number, name) VALUES (?, ?, ?);
+
+-- name: last_planned_cleared
+SELECT coalesce(max(last_number), 0) FROM cleared_outbox;
+
+-- name: cleared_outbox
+SELECT name, first_number, last_number, published_at FROM cleared_outbox ORDER BY first_number;
+
+-- name: unpublished_cleared
+SELECT name, first_number, last_number, published_at FROM cleared_outbox
+WHERE published_at IS NULL ORDER BY first_number;
+
+-- name: set_cleared_published
+UPDATE cleared_outbox SET published_at = ? WHERE first_number = ?;
+
+-- name: rule_sets
+SELECT first_chunk, hash, meaning, rules, taken_at FROM rule_sets ORDER BY number;
+
+-- name: put_rule_set
+INSERT INTO rule_sets (number, first_chunk, hash, meaning, rules, taken_at)
+SELECT coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM rule_sets;
+
+-- name: drop_rule_sets
+-- Those that nothing was judged by.
+DELETE FROM rule_sets WHERE first_chunk >= ?;
 
 -- name: put_plan
 INSERT INTO outbox (first_seq, last_seq, name) VALUES (?, ?, ?);

@@ -3,19 +3,20 @@ state is what a fresh fold of the log gives."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tillwatch.audit.compare import ceased, different, not_fresh, other_lives, wrong_info
 from tillwatch.detect import quarantine, snapshot
+from tillwatch.edits import History
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
-from tillwatch.publish.files import render
+from tillwatch.publish.files import render, render_cleared
 from tillwatch.retry import Retry
-from tillwatch.state.base import ChunkRecord, Cursor, FilePlan, StoredDetection, TableRows
+from tillwatch.state.base import ChunkRecord, Cursor, FilePlan, State, StoredCleared, StoredDetection, Stream, TableRows
 from tillwatch.stores.base import Store
 from tillwatch.stores.probe import PREFIX
 
@@ -58,13 +59,24 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Detections in the state, published ones or those in the shadow, and their turns."""
+
+    stored: Sequence[StoredDetection]
+    turns: Sequence[tuple[int, int, bool]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     """What the state says at one moment. `tables` are those of running values, by name."""
 
+    history: History
     cursor: Cursor
     started_at: str
-    stored: Sequence[StoredDetection]
-    turns: Sequence[tuple[int, int, bool]]
+    found: Found
+    in_shadow: Found
+    cleared: Sequence[StoredCleared]
+    cleared_plans: Sequence[FilePlan]
     chunks: Mapping[int, ChunkRecord]
     quarantined: Mapping[str, int]
     plans: Sequence[FilePlan]
@@ -97,42 +109,61 @@ def audit(
     text += f" + {found.filtered:,} filtered" if pipeline.composed.where else ""
     limit = f"which of the {found.removed:,} rows of {gone} were valid"
     yield Check("rows", text, tuple(found.accounts), limit if gone else "")
-    yield _sequence(kept.stored)
+    yield _sequence(kept)
     yield _files(pipeline, kept, retry)
+    if pipeline.composed.clears or kept.cleared:
+        yield _cleared_files(pipeline, kept, retry)
     yield from _unproved(kept, gone) if gone else _folded(kept, found)
 
 
 def _folded(kept: _Kept, found: Findings) -> Iterator[Check]:
     """The state beside a fresh fold of the log."""
-    problems = tuple(_fresh(found, kept.stored) or _lives(found, kept.stored, kept.turns))
-    text = f"{len(kept.stored)} equal a fresh fold of the log, evidence and later turns included"
-    yield Check("detections", text, problems)
+    yield _found_again("detections", found, kept.found, shadow=False)
+    if kept.in_shadow.stored or any(d.shadow for d in found.detections):
+        yield _found_again("shadow", found, kept.in_shadow, shadow=True)
+    if kept.cleared or any(t.cleared for t in found.turns):
+        problems = tuple(ceased((d for d in found.detections if not d.shadow), found.turns, kept.cleared))
+        yield Check("cleared", f"{len(kept.cleared)} equal a fresh fold of the log", problems)
     yield Check("state", f"tables equal a fresh fold of chunks 0 to {kept.cursor.tables - 1}", tuple(found.tables))
+
+
+def _found_again(name: str, found: Findings, kept: Found, *, shadow: bool) -> Check:
+    detections = [d for d in found.detections if d.shadow == shadow]
+    turns = [t for t in found.turns if t.shadow == shadow]
+    problems = tuple(not_fresh(detections, kept.stored) or other_lives(detections, turns, kept.stored, kept.turns))
+    return Check(name, f"{len(kept.stored)} equal a fresh fold of the log, evidence and later turns included", problems)
 
 
 def _unproved(kept: _Kept, gone: str) -> Iterator[Check]:
     """There can be no fresh fold without the first chunks."""
     limit = f"that the log gives them, without {gone}"
-    yield Check("detections", f"{len(kept.stored)} in the state", (), limit)
+    yield Check("detections", f"{len(kept.found.stored)} in the state", (), limit)
     yield Check("state", f"tables before chunk {kept.cursor.tables}", (), limit)
 
 
 def _kept(pipeline: Pipeline) -> _Kept:
     """Read as a whole, so that it is of one moment also when the connection was lost and it is read again."""
     with pipeline.opened(readonly=True) as state, state.snapshot():
-        state.claim_allowed(pipeline.setup.fingerprint, pipeline.setup.meaning)
+        history = pipeline.history(state)
         cursor = state.cursor()
-        shapes = snapshot.shapes(pipeline.setup.program) if cursor.chunk else ()
+        shapes = snapshot.shapes(history.setup.program) if cursor.chunk else ()
         return _Kept(
+            history,
             cursor,
             state.started_at() or "",
-            list(state.detections()),
-            state.turns(cursor.chunk),
+            _found(state, cursor, shadow=False),
+            _found(state, cursor, shadow=True),
+            list(state.cleared()),
+            state.files_planned("cleared"),
             {c.number: c for c in state.chunks()},
             state.quarantined(),
             state.files_planned(),
             {shape.name: state.load_table(shape) for shape in shapes},
         )
+
+
+def _found(state: State, cursor: Cursor, *, shadow: bool) -> Found:
+    return Found(list(state.detections(shadow=shadow)), state.turns(cursor.chunk, shadow=shadow))
 
 
 def _numbers(numbers: Sequence[int], cursor: Cursor) -> Check:
@@ -147,11 +178,11 @@ class _Reading:
     def __init__(
         self, pipeline: Pipeline, kept: _Kept, removed: int, retry: Retry, on_progress: Callable[[int, int], None]
     ) -> None:
-        setup = pipeline.setup
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
-        self._decoder = setup.decoder()
-        self._fold = setup.fold(self._decoder)
+        whole = kept.history.whole
+        self._decoder = whole.decoder()
+        self._fold = whole.fold(self._decoder)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()
@@ -181,7 +212,7 @@ class _Reading:
             self._found.log.append(str(error))
             self._before = None
             return None
-        self._found.log += _wrong_info(chunk, self._before, self._kept.chunks.get(number))
+        self._found.log += wrong_info(chunk, self._before, self._kept.chunks.get(number))
         self._before = chunk.info
         if number >= self._cursor.chunk:
             return None
@@ -218,7 +249,7 @@ class _Reading:
             if wrong:
                 self._set_aside(number, quarantine.render(chunk, rows.rejects))
             if not self._removed:
-                outcome = self._fold.step(number, rows.rows)
+                outcome = self._fold.step(number, rows.rows, rows.clock)
                 self._found.detections += outcome.detections
                 self._found.turns += outcome.turns
             self._found.reasons.update(quarantine.by_code(rows.rejects))
@@ -265,122 +296,87 @@ class _Reading:
         if reached != self._cursor.tables or self._cursor.chunk == 0 or self._removed:
             return
         for name, kept in self._kept.tables.items():
-            keys = next(t.grain for t in self._pipeline.setup.program.tables if t.name == name)
-            self._found.tables += _different(kept, snapshot.whole_table(self._fold, name), keys)
+            keys = next(t.grain for t in self._kept.history.setup.program.tables if t.name == name)
+            self._found.tables += different(kept, snapshot.whole_table(self._fold, name), keys)
 
 
-def _wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | None) -> list[str]:
-    info, problems = chunk.info, []
-    if info.rows != chunk.frame.height:
-        problems.append(f"chunk {info.number} says {info.rows} rows and has {chunk.frame.height}")
-    follows = before is not None and before.number + 1 == info.number and before.file == info.file
-    if before and follows and info.first_row != before.first_row + before.rows:
-        problems.append(
-            f"chunk {info.number} begins at row {info.first_row}, expected {before.first_row + before.rows}"
-        )
-    if record and record.digest != info.digest:
-        problems.append(
-            f"chunk {info.number} is not the one that was landed: digest {info.digest}, noted {record.digest}"
-        )
-    return problems
-
-
-def _sequence(stored: Sequence[StoredDetection]) -> Check:
-    problems = [f"seq {s.seq} where {n} is expected" for n, s in enumerate(stored, 1) if s.seq != n][:1]
-    times = Counter((s.detection.pattern, s.detection.identity[2]) for s in stored)
-    problems += [f"{pattern} is detected {n} times for {key}" for (pattern, key), n in times.items() if n > 1]
-    return Check("seq", f"1 to {len(stored)} without a gap, each (pattern, key) once", tuple(problems))
+def _sequence(kept: _Kept) -> Check:
+    problems = []
+    for stored in (kept.found.stored, kept.in_shadow.stored):
+        problems += [f"seq {s.seq} where {n} is expected" for n, s in enumerate(stored, 1) if s.seq != n][:1]
+        times = Counter((s.detection.pattern, s.detection.identity[2], s.detection.occasion) for s in stored)
+        problems += [f"{pattern} is detected {n} times for {key}" for (pattern, key, _), n in times.items() if n > 1]
+    again = any(s.detection.occasion for s in kept.found.stored)
+    text = f"1 to {len(kept.found.stored)} without a gap, each (pattern, key) once{' on an occasion' if again else ''}"
+    return Check("seq", text, tuple(problems))
 
 
 def _files(pipeline: Pipeline, kept: _Kept, retry: Retry) -> Check:
     """Every detection in exactly one file, whole, and no file that nobody planned."""
+    stored = kept.found.stored
+
+    def data(plan: FilePlan) -> bytes:
+        return render(kept.started_at, stored[plan.first - 1 : plan.last])
+
     store = pipeline.store(pipeline.settings.detections.uri)
-    problems, covered = [], 0
-    for plan in kept.plans:
-        if plan.first != covered + 1:
-            problems.append(f"{plan.name} begins at seq {plan.first}, expected {covered + 1}")
-        covered = plan.last
-        problems += retry(lambda p=plan: _wrong_file(store, p, kept))  # type: ignore[misc]
-    problems += [f"{n} is in no plan" for n in _unplanned_files(pipeline, store, kept, retry)]
-    waiting = len(kept.stored) - sum(p.last - p.first + 1 for p in kept.plans if p.published_at)
+    problems = _wrong_files(store, kept.plans, "detections", data, retry)
+    problems += [f"{n} is in no plan" for n in _unplanned_files(pipeline, store, kept.plans, "detections", retry)]
+    waiting = len(stored) - sum(p.last - p.first + 1 for p in kept.plans if p.published_at)
     rest = f"{waiting} still to be published"
     if pipeline.settings.detections.format == "none":
         rest = f"they go to {', '.join(pipeline.settings.outputs)}, and none is published here"
     return Check("files", f"{len(kept.plans)} files, every detection in exactly one; {rest}", tuple(problems))
 
 
-def _wrong_file(store: Store, plan: FilePlan, kept: _Kept) -> list[str]:
+def _cleared_files(pipeline: Pipeline, kept: _Kept, retry: Retry) -> Check:
+    """The same of what is cleared."""
+
+    def data(plan: FilePlan) -> bytes:
+        return render_cleared(kept.cleared[plan.first - 1 : plan.last])
+
+    store = pipeline.store(pipeline.settings.detections.cleared)
+    plans = kept.cleared_plans
+    problems = _wrong_files(store, plans, "cleared", data, retry)
+    problems += [f"{n} is in no plan" for n in _unplanned_files(pipeline, store, plans, "cleared", retry)]
+    waiting = len(kept.cleared) - sum(p.last - p.first + 1 for p in plans if p.published_at)
+    text = (
+        f"{len(plans)} files, each of {len(kept.cleared)} that ceased in exactly one; {waiting} still to be published"
+    )
+    return Check("cleared files", text, tuple(problems))
+
+
+def _wrong_files(
+    store: Store, plans: Sequence[FilePlan], stream: Stream, data: Callable[[FilePlan], bytes], retry: Retry
+) -> list[str]:
+    problems, covered = [], 0
+    for plan in plans:
+        if plan.first != covered + 1:
+            number = {"detections": "seq", "cleared": "number"}[stream]
+            problems.append(f"{plan.name} begins at {number} {plan.first}, expected {covered + 1}")
+        covered = plan.last
+        problems += retry(lambda p=plan: _wrong_file(store, p, stream, data(p)))  # type: ignore[misc]
+    return problems
+
+
+def _wrong_file(store: Store, plan: FilePlan, stream: Stream, data: bytes) -> list[str]:
     if store.has(plan.name):
-        if store.get(plan.name) != render(kept.started_at, kept.stored[plan.first - 1 : plan.last]):
-            return [f"{plan.name} does not hold detections {plan.first} to {plan.last} as the state has them"]
+        if store.get(plan.name) != data:
+            return [f"{plan.name} does not hold {stream} {plan.first} to {plan.last} as the state has them"]
     elif plan.published_at:
         return [f"{plan.name} was published at {plan.published_at} and is not there"]
     return []
 
 
-def _unplanned_files(pipeline: Pipeline, store: Store, kept: _Kept, retry: Retry) -> list[str]:
-    planned = {plan.name for plan in kept.plans}
+def _unplanned_files(
+    pipeline: Pipeline, store: Store, plans: Sequence[FilePlan], stream: Stream, retry: Retry
+) -> list[str]:
+    planned = {plan.name for plan in plans}
     extra = [n for n in retry(lambda: list(store.list())) if n not in planned and not n.startswith(PREFIX)]
     if extra:  # detect may have published them since the snapshot; then it has planned them before
-        planned = {plan.name for plan in retry(lambda: _plans_now(pipeline))}
+        planned = {plan.name for plan in retry(lambda: _plans_now(pipeline, stream))}
     return [n for n in extra if n not in planned]
 
 
-def _plans_now(pipeline: Pipeline) -> list[FilePlan]:
+def _plans_now(pipeline: Pipeline, stream: Stream) -> list[FilePlan]:
     with pipeline.opened(readonly=True) as state:
-        return state.files_planned()
-
-
-def _fresh(found: Findings, stored: Sequence[StoredDetection]) -> list[str]:
-    fresh, kept = [d.identity for d in found.detections], [s.detection.identity for s in stored]
-    in_fresh, in_kept = set(fresh), set(kept)
-    problems = [f"the log gives {d}, the state has no such detection" for d in fresh if d not in in_kept]
-    problems += [f"the state has {d}, the log does not give it" for d in kept if d not in in_fresh]
-    if not problems and fresh != kept:
-        problems.append("the detections are in another order than the log gives them")
-    if not problems:
-        pairs = zip(found.detections, stored, strict=True)
-        other = [s.seq for d, s in pairs if d.evidence != s.detection.evidence]
-        problems += [f"seq {seq} has other evidence than the log gives" for seq in other]
-    return problems
-
-
-def _lives(found: Findings, stored: Sequence[StoredDetection], turns: Sequence[tuple[int, int, bool]]) -> list[str]:
-    """What became of detections later, and which hold now."""
-    seqs = {(s.detection.pattern, s.detection.identity[2]): s.seq for s in stored}
-    fresh = [
-        (seqs.get((t.pattern, json.dumps(dict(t.key), ensure_ascii=False))), t.chunk, t.holds) for t in found.turns
-    ]
-    problems = [
-        f"turn {t} (seq, chunk, holds) is in the state, the log does not give it" for t in set(turns) - set(fresh)
-    ]
-    problems += [f"the log gives turn {t} (seq, chunk, holds), the state has none" for t in set(fresh) - set(turns)]
-    holds = {s.seq: True for s in stored} | {seq: now for seq, _, now in turns}
-    problems += [
-        f"seq {s.seq} is said to hold: {s.holds}, its turns say {holds[s.seq]}"
-        for s in stored
-        if s.holds != holds[s.seq]
-    ]
-    return sorted(problems)
-
-
-def _different(kept: TableRows, fresh: TableRows, keys: Sequence[str]) -> list[str]:
-    """Where the rows differ. Engines number them in orders of their own: they are compared by their keys."""
-    ids = list(kept.columns["id"])
-    if len(ids) != len(fresh.columns["id"]):
-        return [f"{kept.name} has {len(ids)} rows, a fresh fold {len(fresh.columns['id'])}"]
-    if ids != list(range(len(ids))):
-        return [f"{kept.name} has gaps in its ids"]
-    here, there = _key_order(kept, keys), _key_order(fresh, keys)
-    return [
-        f"{kept.name}.{column}, id {n}: state has {values[n]}, a fresh fold {fresh.columns[column][m]}"
-        for column, values in kept.columns.items()
-        for n, m in zip(here, there, strict=True)
-        if column != "id" and values[n] != fresh.columns[column][m]
-    ]
-
-
-def _key_order(rows: TableRows, keys: Sequence[str]) -> list[int]:
-    """The places of rows in the order of their keys."""
-    texts = list(zip(*(rows.columns[k] for k in keys), strict=True))
-    return sorted(range(len(texts)), key=texts.__getitem__) if texts else list(range(len(rows.columns["id"])))
+        return state.files_planned(stream)

@@ -1,0 +1,133 @@
+"""Patterns that change at chunk boundaries give, after every chunk, what SQL says of those in force; so do shards.
+
+TILLWATCH_EXAMPLES sets how many patterns and streams are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tillwatch.engine.decode import Decoder
+from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.history import following, joined
+from tillwatch.patterns.program import Compiler, Program
+from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
+from tillwatch.testing.folding import DIGITS, KEYS, Key, Lookups, Row, frame_of, lookup_data
+from tillwatch.testing.prefixes import Prefixes
+from tillwatch.testing.sharded import Sharded
+from tillwatch.testing.terms import Drawn
+
+EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "120"))
+
+Chosen = dict[str, Drawn]
+"""Patterns by id, in the order configured."""
+
+Told = list[tuple[str, Key]]
+
+
+@st.composite
+def edits(draw: st.DrawFn) -> tuple[list[Chosen], list[int]]:
+    """Sets of patterns, some kept from one to the next, and after how many chunks each is edited."""
+    known = draw(st.lists(drawn_patterns(), min_size=2, max_size=4))
+    sets = []
+    for _ in range(draw(st.integers(2, 3))):
+        ids = draw(st.permutations(["P", "Q"]).flatmap(lambda p: st.sampled_from([p, p[:1]])))
+        sets.append({name: draw(st.sampled_from(known)) for name in ids})
+    return sets, draw(st.lists(st.integers(1, 4), min_size=len(sets), max_size=len(sets)))
+
+
+def history(sets: Sequence[Chosen], chunks: Sequence[int], lookups: Lookups) -> Program:
+    """All of them as one program."""
+    programs: list[Program] = []
+    for chosen, chunk in zip(sets, chunks, strict=True):
+        read = [read_pattern(p.file(name), "p.yaml", None, KEYS) for name, p in chosen.items()]
+        program = Compiler(built_in_features(), {s.name: s for s in lookups}, DIGITS, KEYS).program(read)
+        programs.append(following(programs[-1], program, chunk) if programs else program)
+    return joined(programs, chunks)
+
+
+class Lives:
+    """What is to be detected and what turns, over sets; what the same id has for the same keys goes on."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, bool, tuple[str, ...]], set[Key]] = {}
+        self._seen: dict[tuple[str, bool, tuple[str, ...]], set[Key]] = {}
+
+    def after(self, name: str, pattern: Drawn, held: set[Key]) -> tuple[set[Key], set[Key], set[Key]]:
+        """The keys detected, those that hold again, and those that ceased to hold."""
+        life = (name, pattern.life.get("mode") == "shadow", pattern.per)
+        before, seen = self._held.get(life, set()), self._seen.get(life, set())
+        emit = pattern.life.get("emit", "once")
+        silent = {"once": seen, "on_enter": before, "every_chunk": set[Key]()}[str(emit)]
+        self._held[life], self._seen[life] = held, seen | held
+        return held - silent, (held - before) & silent, before - held
+
+
+def expected(
+    sets: Sequence[Chosen], chunks: Sequence[int], stream: Sequence[list[Row]], lookups: Lookups
+) -> list[Told]:
+    """What is told after each chunk: detections in order, then turns, as text."""
+    with Prefixes(stream, lookups) as sql:
+        answers = [{name: sql.held(p) for name, p in chosen.items()} for chosen in sets]
+    lives, told = Lives(), []
+    for number in range(len(stream)):
+        at = max(n for n, chunk in enumerate(chunks) if chunk <= number)
+        detections: Told = []
+        turns: Told = []
+        for name, pattern in sets[at].items():
+            found, again, fallen = lives.after(name, pattern, set(answers[at][name][number]))
+            detections += [(name, key) for key in sorted(found, key=lambda k: _order(pattern, k))]
+            mine = [(f"{name} again", key) for key in again] + [(f"{name} ceased", key) for key in fallen]
+            turns += sorted(mine, key=lambda t: _order(pattern, t[1]))
+        told.append(detections + turns)
+    return told
+
+
+def _order(pattern: Drawn, key: Key) -> tuple[str, ...]:
+    named = dict(zip(pattern.per, key, strict=True))
+    return (named.get("customer", ""), named.get("merchant", ""), *key)
+
+
+def told_of(outcome: Outcome) -> Told:
+    """The same of an outcome."""
+    found = [(d.pattern, tuple(d.key.values())) for d in outcome.detections]
+    turned = [(f"{t.pattern} {'again' if t.holds else 'ceased'}", tuple(t.key.values())) for t in outcome.turns]
+    return found + turned
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(edits(), drawn_streams(), drawn_lookups, st.integers(1, 3), st.integers(1, 3))
+def test_after_every_chunk_those_in_force_are_told(
+    edited: tuple[list[Chosen], list[int]], stream: list[list[Row]], lookups: Lookups, buckets: int, size: int
+) -> None:
+    """Detections and turns are those of SQL over the patterns in force, a key once detected being so under its id."""
+    sets, lengths = edited
+    chunks = [0, *accumulate(lengths[1:])]
+    program = history(sets, chunks, lookups)
+    decoder = Decoder({c: c for c in (*KEYS, "amount")}, DIGITS, negative=True)
+    data = [lookup_data(spec, values) for spec, values in lookups.items()]
+    fold = Fold(program, decoder, data)
+    decoded = decoder.decode([frame_of(chunk) for chunk in stream])
+    told = expected(sets, chunks, stream, lookups)
+    outcomes = [fold.step(n, chunk.rows) for n, chunk in enumerate(decoded)]
+    assert [told_of(o) for o in outcomes] == told
+    with tempfile.TemporaryDirectory() as folder:
+        sharded = Sharded(program, data, Path(folder), buckets)
+        for start in range(0, len(decoded), size):
+            sharded.forget()
+            batch = list(enumerate(decoded))[start : start + size]
+            found, turns = sharded.batch(decoder, batch)
+            assert found == [d for o in outcomes[start : start + size] for d in o.detections]
+            assert turns == [t for o in outcomes[start : start + size] for t in o.turns]
