@@ -60,7 +60,6 @@ class Tasks:
         import threading
 
         from tillwatch.clock import SystemClock
-        from tillwatch.engine.decode import Decoder
         from tillwatch.retry import Retry
         from tillwatch.spark.manifest import Manifest
         from tillwatch.spark.objects import Objects
@@ -68,7 +67,7 @@ class Tasks:
 
         setup = pipeline.setup
         self.program, self.groups, self.landing, self.setup = setup.program, groups, landing, setup
-        self.decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
+        self.decoder = setup.decoder()
         self.store = open_store(str(folder))
         objects = Objects(self.store, Retry(SystemClock(), threading.Event(), lambda text: None, 0))
         self.lookups = objects.put_lookups(groups, setup.lookups, "0" * 16)
@@ -81,9 +80,11 @@ class Tasks:
 
         began, found = time.process_time(), []
         for number in numbers:
-            chunk = self.landing.read(number, list(self.setup.columns.values()))
+            chunk = self.landing.read(number, self.decoder.sources)
             (decoded,) = self.decoder.decode([chunk.frame])
-            found += [(s, number, "rows", d) for s, d in gather(decoded.rows, self.decoder.dictionaries, self.groups)]
+            found += [
+                (s, number, "rows", d) for s, d in gather(number, decoded, self.decoder.dictionaries, self.groups)
+            ]
         self.bytes += sum(len(record[3]) for record in found)
         return found, time.process_time() - began
 
@@ -96,7 +97,7 @@ class Tasks:
         told: list[Any] = []
         for shard in sorted({record[0] for record in sent}):
             mine = [record for record in sent if record[0] == shard]
-            times = [unpack(record[3], "a record")["times"] for record in mine]
+            times = [unpack(record[3], "a record")["_times"] for record in mine]
             m = self.manifest
             job = Job(self.groups, m.chunk, m.run, m.shards, self.store.uri, self.lookups)
             began = time.process_time()

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from tillwatch.config import Spark
+from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import ConfigError, RunError, StoreError
 from tillwatch.patterns.program import LookupSpec
@@ -24,7 +24,7 @@ from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
 from tillwatch.spark.scratch import scratch
 from tillwatch.spark.session import java_home, java_version, session
 from tillwatch.spark.shards import groups_of, lookup_parts
-from tillwatch.testing.folding import COLUMNS, Row, fold_of, lookup_data, pattern_text
+from tillwatch.testing.folding import Row, fold_of, frame_of, lookup_data, pattern_text
 from tillwatch.testing.sharded import Sharded
 
 BY_MERCHANT = pattern_text(["customer", "merchant"], "merchant.transactions > 5 and transactions > 1", id="M")
@@ -33,10 +33,10 @@ BY_CUSTOMER = pattern_text(["customer"], "transactions > 2", id="C")
 BY_CATEGORY = pattern_text(["category"], "transactions > 2", id="K")
 
 
-def rows_of(fold: Fold, rows: Sequence[Row]) -> list:  # type: ignore[type-arg]
+def chunk_of(fold: Fold, rows: Sequence[Row]) -> Decoded:
     """A chunk decoded."""
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
-    return [decoded.rows for decoded in fold.decoder.decode([frame])]
+    (decoded,) = fold.decoder.decode([frame_of(rows)])
+    return decoded
 
 
 def test_patterns_that_share_a_key_are_one_group() -> None:
@@ -78,10 +78,10 @@ def test_shards_of_keys_are_the_same_for_ever() -> None:
 def test_amounts_too_large_are_told() -> None:
     """Sums of a chunk that would leave 64 bits stop the run, as in the embedded engine."""
     fold = fold_of([pattern_text(["merchant"], "total > 1", {"total": "sum(amount)"})])
-    (rows,) = rows_of(fold, [("C", "M", "k", "F", "90000000000")] * 3)
-    rows = replace(rows, amount=rows.amount * 2_000)
+    chunk = chunk_of(fold, [("C", "M", "k", "F", "90000000000")] * 3)
+    chunk = replace(chunk, rows=replace(chunk.rows, amount=chunk.rows.amount * 2_000))
     with pytest.raises(RunError, match="too large to be summed exactly"):
-        list(gather(0, rows, fold.decoder.dictionaries, groups_of(fold.program, 2)))
+        list(gather(0, chunk, fold.decoder.dictionaries, groups_of(fold.program, 2)))
 
 
 def test_chains_are_compacted(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_chains_are_compacted(tmp_path: Path) -> None:
     sharded = Sharded(fold.program, [], tmp_path, 1)
     longest = 0
     for number in range(LONGEST_CHAIN + 5):
-        (rows,) = rows_of(fold, [(f"C{number}", "M", "k", "F", "1"), ("C0", "M", "k", "F", "2")])
-        sharded.batch(fold.decoder, [(number, rows)])
+        chunk = chunk_of(fold, [(f"C{number}", "M", "k", "F", "1"), ("C0", "M", "k", "F", "2")])
+        sharded.batch(fold.decoder, [(number, chunk)])
         longest = max(longest, len(sharded.manifest.shards[0].chain))
     assert longest == LONGEST_CHAIN
     assert len(sharded.manifest.shards[0].chain) == 5
@@ -102,8 +102,8 @@ def test_a_run_that_lost_its_lease_removes_nothing_of_a_later_one(tmp_path: Path
     """Objects of runs before it go when no manifest names them; those of a run after it stay, known or not."""
     fold = fold_of([BY_MERCHANT])
     first = Sharded(fold.program, [], tmp_path, 1)
-    (rows,) = rows_of(fold, [("C", "M", "k", "F", "1")])
-    first.batch(fold.decoder, [(0, rows)])
+    chunk = chunk_of(fold, [("C", "M", "k", "F", "1")])
+    first.batch(fold.decoder, [(0, chunk)])
     (named,) = first.names
     (tmp_path / "shards/00000/00000000-left.delta").write_bytes(b"by a killed task of an earlier run")
     first.restart()
@@ -159,13 +159,13 @@ def test_a_damaged_object_is_told(tmp_path: Path) -> None:
     """A bit that is not as it was written is an error that names the object."""
     fold = fold_of([BY_MERCHANT])
     sharded = Sharded(fold.program, [], tmp_path, 1)
-    (rows,) = rows_of(fold, [("C", "M", "k", "F", "1")])
-    sharded.batch(fold.decoder, [(0, rows)])
+    chunk = chunk_of(fold, [("C", "M", "k", "F", "1")])
+    sharded.batch(fold.decoder, [(0, chunk)])
     (file,) = tmp_path.glob("shards/*/*")
     file.write_bytes(file.read_bytes()[:-1] + b"\1")
     sharded.forget()
     with pytest.raises(StoreError, match=f"{file.name} is damaged"):
-        sharded.batch(fold.decoder, [(1, rows)])
+        sharded.batch(fold.decoder, [(1, chunk)])
 
 
 def test_empty_arrays_come_back() -> None:
@@ -183,8 +183,8 @@ def test_a_manifest_is_kept_whole(tmp_path: Path) -> None:
     """Ids of saved rows included."""
     fold = fold_of([BY_MERCHANT])
     sharded = Sharded(fold.program, [], tmp_path, 3)
-    (rows,) = rows_of(fold, [(f"C{n}", f"M{n}", "k", "F", "1") for n in range(9)])
-    sharded.batch(fold.decoder, [(0, rows)])
+    chunk = chunk_of(fold, [(f"C{n}", f"M{n}", "k", "F", "1") for n in range(9)])
+    sharded.batch(fold.decoder, [(0, chunk)])
     sharded.save()
     assert from_text(to_text(sharded.manifest)) == sharded.manifest
 

@@ -126,7 +126,7 @@ def _view(again: Refold, detection: Detection) -> View:
     judge = again.fold.judges[0]
     if isinstance(judge, RowJudge):
         return EvidenceView(again.plan, detection.evidence, again.setup.program.digits)
-    slot = slot_of(again.fold, again.plan.per, detection.key)
+    slot = slot_of(again.fold, again.plan, detection.key)
     assert slot is not None  # it was just detected
     return KeyView(judge.condition, slot, detection.chunk)
 

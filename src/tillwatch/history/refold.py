@@ -72,12 +72,12 @@ def alone(setup: Setup, pattern: str) -> Setup:
     return replace(setup, program=own, lookups=lookups, detail=replace(setup.detail, numbers=True))
 
 
-def slot_of(fold: Fold, grain: Grain, key: Mapping[str, str]) -> int | None:
-    """The slot of a key, None when no row of it has come."""
-    codes = {k: np.array([fold.decoder.dictionaries[k].code(key[k])], np.int64) for k in grain}
-    table = fold.tables[grain]
+def slot_of(fold: Fold, plan: Plan, key: Mapping[str, str]) -> int | None:
+    """The slot of a key, None when no row of it has come that the pattern sees."""
+    codes = {k: np.array([fold.decoder.dictionaries[k].code(key[k])], np.int64) for k in plan.per}
+    table = fold.tables[plan.per]
     slot = int(table.slots_of(codes, 1)[0])
-    return slot if table.transactions[slot] > 0 else None
+    return slot if table.columns[plan.present][slot] > 0 else None
 
 
 @dataclass(slots=True)

@@ -134,9 +134,9 @@ def _now(pipeline: Pipeline, setup: Setup, plan: Plan, key: Mapping[str, str], r
 
 
 def _unseen(fold: Fold, plan: Plan, key: Mapping[str, str]) -> tuple[str, ...]:
-    """The parts of the key that no valid row has had."""
+    """The parts of the key that no row has had that the pattern sees."""
     table = fold.tables[plan.per]
-    seen = table.transactions[: table.size] > 0
+    seen = table.columns[plan.present][: table.size] > 0
     codes = {name: fold.decoder.dictionaries[name].code(text) for name, text in key.items()}
     return tuple(name for name, code in codes.items() if code not in table.keys[name][: table.size][seen])
 
@@ -158,7 +158,7 @@ def _then(
 def _answer(
     fold: Fold, plan: Plan, key: Mapping[str, str], chunk: int, detected: Detected | None, *, negative: bool
 ) -> Answer:
-    slot = slot_of(fold, plan.per, key)
+    slot = slot_of(fold, plan, key)
     if slot is None:
         return Answer(plan.pattern, key, chunk, None, detected)
     judge = next(j for j in fold.judges if j.plan.pattern.id == plan.pattern.id)
