@@ -12,6 +12,7 @@ from tillwatch.compose import Composed, object_places, overlaps
 from tillwatch.config import Output, Settings, is_uri, masked
 from tillwatch.config.mounted import secret_of
 from tillwatch.config.secrets import is_hidden_setting
+from tillwatch.detect.event_time import time_meaning
 from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.ingest import IngestSettings, look
 from tillwatch.ingest.formats import is_whole, pieces_of
@@ -75,6 +76,7 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
     yield f"columns     {', '.join(names)}"
     amounts = settings.amounts
     yield f"amounts     {amounts.digits} fraction digits, {'also' if amounts.negative else 'not'} negative"
+    yield from (line.replace("time: ", "time        ") for line in time_meaning(composed.detail, composed.lateness))
     for lookup in composed.lookups:
         on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
         place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
@@ -121,7 +123,8 @@ def _engine_lines(settings: Settings) -> Iterator[str]:
 def _pattern_lines(plan: Plan) -> Iterator[str]:
     pattern = plan.pattern
     yield f"pattern     {pattern.id}: {pattern.title or pattern.action}"
-    yield f"            marks a {' and '.join(plan.per)} as {pattern.action} when"
+    judged = "when" if pattern.judge == "chunk" else "on a transaction when, with the values before it,"
+    yield f"            marks a {' and '.join(plan.per)} as {pattern.action} {judged}"
     for number, clause in enumerate(conjuncts(plan.tree)):
         yield f"            {'and ' if number else '    '}{in_words(clause)}"
     if pattern.life:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tillwatch.clock import SystemClock
 from tillwatch.config import Settings, is_uri
+from tillwatch.detect.event_time import detail_of, time_meaning
 from tillwatch.detect.setup import Setup
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import PLAIN, Decoder, Detail
+from tillwatch.engine.fold import PUNCTUAL
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
@@ -51,6 +54,8 @@ class Composed:
     required: Mapping[str, str]
     optional: frozenset[str]
     rules: Rules
+    detail: Detail = PLAIN
+    lateness: Lateness = PUNCTUAL
 
     @property
     def clears(self) -> bool:
@@ -101,16 +106,21 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules
     else:
         rules, program = _own(settings, known)
     sources, mapped = known.lookups, known.columns
-    _check_mapped(program, mapped, settings)
-    needed = {*ALWAYS, *settings.columns.explicit, *program.columns}
+    _check_engine(program, settings)
+    detail, lateness = detail_of(settings, program)
+    used = program.columns | ({"time"} if detail.times else set())
+    _check_mapped(used, mapped, settings)
+    needed = {*ALWAYS, *settings.columns.explicit, *used}
     return Composed(
         settings,
         program,
         sources,
-        {n: c for n, c in mapped.items() if n != "time"},
+        {n: c for n, c in mapped.items() if n != "time" or detail.times},
         {n: c for n, c in mapped.items() if n in needed},
         frozenset(n for n in mapped if n not in needed),
         rules,
+        detail,
+        lateness,
     )
 
 
@@ -241,8 +251,19 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
         raise _told(settings, error, *path) from None
 
 
-def _check_mapped(program: Program, mapped: Mapping[str, str], settings: Settings) -> None:
-    missing = sorted(program.columns - set(mapped))
+def _check_engine(program: Program, settings: Settings) -> None:
+    """What the Spark engine cannot do yet."""
+    if settings.engine != "spark":
+        return
+    if any(window.kind == "transactions" for window in program.windows):
+        raise _told(settings, "spark cannot do windows of the last transactions yet; use the embedded engine", "engine")
+    if settings.time.late == "quarantine":
+        text = "spark cannot quarantine late rows yet; use time.late: count, or the embedded engine"
+        raise _told(settings, text, "engine")
+
+
+def _check_mapped(used: Set[str], mapped: Mapping[str, str], settings: Settings) -> None:
+    missing = sorted(used - set(mapped))
     if missing:
         raise PatternError(
             f"{settings.where('columns')}: the patterns need the column {', '.join(missing)}, which is set to null"
@@ -255,6 +276,7 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
     lines = [
         f"columns: {', '.join(f'{n}={c}' for n, c in sorted(composed.columns.items()))}",
         f"amounts: {settings.amounts.digits} fraction digits, negative {settings.amounts.negative}",
+        *time_meaning(composed.detail, composed.lateness),
     ]
     for source, data in zip(composed.lookups, lookups, strict=True):
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
@@ -283,6 +305,8 @@ def setup(composed: Composed, retry: Retry | None = None, known: Sequence[Lookup
         settings.amounts.negative,
         settings.detections.rows,
         settings.detections.linger,
+        composed.detail,
+        composed.lateness,
     )
 
 
@@ -290,5 +314,5 @@ def reporter(composed: Composed, landing: Landing, state: State) -> Reporter:
     """What makes quality reports of this pipeline."""
     settings = composed.settings
     digits, negative = settings.amounts.digits, settings.amounts.negative
-    decoder = Decoder(composed.columns, digits, negative, composed.optional)
+    decoder = Decoder(composed.columns, digits, negative, composed.optional, composed.detail)
     return Reporter(landing, decoder, settings.columns.time, state)

@@ -130,3 +130,28 @@ class Turn:
     holds: bool
     cleared: bool = False
     shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What windows need of the log behind the tables: chunks from `first` on, and the clock before that chunk."""
+
+    first: int
+    clock: int | None
+
+    def text(self) -> str:
+        """As it is noted in the state.
+
+        >>> Reach.of(Reach(3, -5_000_000).text())
+        Reach(first=3, clock=-5000000)
+        """
+        return json.dumps({"first": self.first, "clock": self.clock})
+
+    @classmethod
+    def of(cls, text: str) -> Reach:
+        """What `text` gave."""
+        return cls(**json.loads(text))
+
+
+REACH = "windows"
+"""The name under which the state notes a Reach, that of its tables."""

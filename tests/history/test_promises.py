@@ -49,6 +49,11 @@ def views(fold: Fold) -> Iterator[tuple[int, KeyView]]:
             yield slot, KeyView(condition, slot, 0)
 
 
+def needs(fold: Fold, view: KeyView) -> Needs:
+    """Of a fold of one pattern, in which amounts may be negative."""
+    return Needs(view, fold.judges[0].plan, fold.tables, negative=True)
+
+
 def put_together(clause: Clause) -> bool | None:
     """The truth of a condition from that of its parts, by SQL's rules."""
     truths = [put_together(part) for part in clause.parts]
@@ -74,10 +79,10 @@ def test_any_condition_is_taken_apart_for_any_key(drawn: Drawn, chunks: list[lis
         clause = view.clause(judge.plan.tree)
         assert (clause.truth is True) == bool(judge.holding[slot])
         assert put_together(clause) is clause.truth
-        lacking = Needs(view, negative=True).of(clause)
-        needs = [leaf.need for leaf in lacking.leaves() if leaf.need is not None]
-        assert (needs == []) == (clause.truth is True)
-        assert all(need.text for need in needs)
+        lacking = needs(fold, view).of(clause)
+        told = [leaf.need for leaf in lacking.leaves() if leaf.need is not None]
+        assert (told == []) == (clause.truth is True)
+        assert all(need.text for need in told)
 
 
 limits = st.sampled_from(["0", "0.1", "0.25", "0.5", "0.75", "0.9", "1"])
@@ -108,7 +113,7 @@ def test_so_many_more_transactions_make_a_clause_true(when: str, chunks: list[li
     fold = folded(text, chunks)
     slot, view = data.draw(st.sampled_from([*views(fold)]))
     (key,) = fold.keys(("customer", "merchant"), view.slots)
-    (leaf,) = Needs(view, negative=True).of(view.clause(fold.judges[0].plan.tree)).leaves()
+    (leaf,) = needs(fold, view).of(view.clause(fold.judges[0].plan.tree)).leaves()
     if leaf.need is None or not leaf.need.possible or leaf.need.by is None or leaf.need.by <= 0:
         return
     rows = [(key["customer"], key["merchant"], "a", "F", "1")] * int(leaf.need.by)

@@ -26,10 +26,17 @@ OWN = {
     "least_small": "min(amount) filter (where amount < 2)",
     "most_women": "max(amount) filter (where gender = 'F')",
     "spent_women": "sum(amount) filter (where gender = 'F')",
+    "recent": "count(*) within 2 steps",
+    "recent_women": "count(*) filter (where gender = 'F') within 2 steps",
+    "recent_spent": "sum(amount) within 2 steps",
+    "recent_merchants": "count(distinct category) within 2 steps",
+    "last": "count(*) within 3 transactions",
+    "last_women": "count(*) filter (where gender = 'F') within 3 transactions",
 }
 NAMES = ["transactions", "merchant.transactions", "customers", "merchant.customers", "female_customers"]
 NAMES += ["merchant.female_customers", "total_amount", "merchant.total_amount", "min_amount", "max_amount"]
-NAMES += ["avg_amount", *OWN, "merchant.spent_women", "importance", "risk", "visits"]
+NAMES += ["avg_amount", "stddev_amount", *OWN, *OWN, "merchant.spent_women", "merchant.recent", "merchant.last_women"]
+NAMES += ["importance", "risk", "visits"]
 RANKS = [
     "percent_rank(transactions) over merchant",
     "percent_rank(importance) over merchant",
@@ -101,9 +108,30 @@ def test_what_is_found_impossible_is_never_true(
     """For conditions that contradict themselves often, with negative amounts and without."""
     fold = fold_of([pattern_text(["customer", "merchant"], when, OWN)], lookups)
     found = looked_at(fold, negative=negative)
-    for number, rows in enumerate(chunks if found else []):
-        step(fold, number, rows if negative else [(*row[:4], row[4].lstrip("-")) for row in rows])
+    for number, rows in enumerate(timed(chunks) if found else []):
+        step(fold, number, rows if negative else [(*row[:4], row[4].lstrip("-"), row[5]) for row in rows])
         check(fold, found)
+
+
+def timed(chunks: Sequence[list[Row]]) -> list[list[Row]]:
+    """The rows with times that go on, and back at times."""
+    return [[(*row, str(3 * number + (7 * n) % 5)) for n, row in enumerate(rows)] for number, rows in enumerate(chunks)]
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)
+@given(conditions(), drawn_streams(), drawn_lookups)
+def test_what_is_found_impossible_is_never_true_of_a_transaction(
+    when: str, chunks: list[list[Row]], lookups: Lookups
+) -> None:
+    """The same for patterns judged on transactions, with the values before each row."""
+    when = when.replace("percent_rank(transactions) over merchant", "amount").replace(" over merchant", "")
+    when = when.replace("percent_rank(importance)", "merchant.min_amount").replace(
+        "percentile_cont(0.5, total_amount)", "amount"
+    )
+    fold = fold_of([pattern_text(["customer", "merchant"], when, OWN, judge="transaction")], lookups)
+    found = [finding for finding in looked_at(fold, negative=True) if finding.wrong]
+    for number, rows in enumerate(timed(chunks) if found else []):
+        assert not step(fold, number, rows).detections, found
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=SLOW)

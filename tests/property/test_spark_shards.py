@@ -9,7 +9,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,9 +17,10 @@ from tillwatch.engine.decode import Rows
 from tillwatch.engine.fold import Fold
 from tillwatch.model import Detection, Turn
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
-from tillwatch.testing.folding import COLUMNS, Lookups, Row, fold_of, lookup_data, pattern_text
+from tillwatch.testing.folding import Lookups, Row, fold_of, frame_of, lookup_data, pattern_text
 from tillwatch.testing.sharded import Sharded
 from tillwatch.testing.terms import Drawn
+from tillwatch.testing.windowed import timed_streams, windowed_patterns
 
 EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "40"))
 
@@ -28,11 +28,15 @@ cuts = st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["", "forget", "los
 """Batches: how many chunks each has, and what happens before it."""
 
 
-def fold_and_rows(patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups) -> tuple[Fold, list[Rows]]:
+def fold_and_rows(
+    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, late: int = 0
+) -> tuple[Fold, list[Rows]]:
     """The engine with these patterns, and the chunks decoded."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.life) for n, p in enumerate(patterns)]
-    fold = fold_of(texts, lookups)
-    frames = [pl.DataFrame(chunk, schema=dict.fromkeys(COLUMNS, pl.String), orient="row") for chunk in chunks]
+    texts = [
+        pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.judge, p.life) for n, p in enumerate(patterns)
+    ]
+    fold = fold_of(texts, lookups, late)
+    frames = [frame_of(chunk) for chunk in chunks]
     return fold, [decoded.rows for frame in frames for decoded in fold.decoder.decode([frame])]
 
 
@@ -61,12 +65,52 @@ def test_shards_give_what_the_whole_gives(
 ) -> None:
     """Detections with their evidence, turns, and tables are those of one fold, however batches are cut, whatever
     processes forget, and when a batch was folded that nobody committed."""
-    fold, rows = fold_and_rows(patterns, chunks, lookups)
+    check_shards(patterns, chunks, lookups, buckets, batches)
+
+
+windowed = st.one_of(windowed_patterns(last=False), windowed_patterns(judge="transaction", last=False))
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(
+    st.lists(windowed, min_size=1, max_size=3),
+    timed_streams(),
+    drawn_lookups,
+    st.integers(1, 3),
+    cuts,
+    st.sampled_from([0, 1_000_000]),
+)
+def test_shards_with_windows_give_what_the_whole_gives(
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    buckets: int,
+    batches: list[tuple[int, str]],
+    late: int,
+) -> None:
+    """The same holds of windows, by the clock of the whole stream, and of patterns judged on transactions."""
+    check_shards(patterns, chunks, lookups, buckets, batches, late)
+
+
+def check_shards(
+    patterns: list[Drawn],
+    chunks: list[list[Row]],
+    lookups: Lookups,
+    buckets: int,
+    batches: list[tuple[int, str]],
+    late: int = 0,
+) -> None:
+    """Folds the chunks in shards and in one, and compares all that comes of it."""
+    fold, rows = fold_and_rows(patterns, chunks, lookups, late)
     detections: list[Detection] = []
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as folder:
         data = [lookup_data(spec, values) for spec, values in lookups.items()]
-        sharded = Sharded(fold.program, data, Path(folder), buckets)
+        sharded = Sharded(fold.program, data, Path(folder), buckets, late)
         sharded.forget()
         done = number = 0
         while done < len(rows):

@@ -25,7 +25,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
   lookups:
     importance: ./CustomerImportance.csv
 """
-TOP_KEYS = "source, columns, amounts, lookups, features, landing, quarantine, state, detections, outputs, "
+TOP_KEYS = "source, columns, time, amounts, lookups, features, landing, quarantine, state, detections, outputs, "
 TOP_KEYS += "reports, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
@@ -71,6 +71,7 @@ def test_smallest(folder: Path) -> None:
             "category": "category",
             "amount": "amount",
         },
+        "time": {"format": "auto", "timezone": "UTC", "lateness": "0", "late": "count"},
         "amounts": {"digits": 4, "negative": False},
         "lookups": {
             "importance": {

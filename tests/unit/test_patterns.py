@@ -22,7 +22,7 @@ HEAD = "id: P\naction: A\nper: [customer, merchant]\n"
 LOOKUPS = {"importance": LookupSpec("importance", ("customer", "merchant"), "float")}
 DECLARED = (
     "declared are avg_amount, customers, female_customers, importance, male_customers, max_amount, merchants, "
-    "min_amount, total_amount, transactions"
+    "min_amount, stddev_amount, total_amount, transactions"
 )
 
 
@@ -73,12 +73,10 @@ def test_a_wrong_file_is_told_with_its_place(text: str, message: str) -> None:
     assert problem(text) == message
 
 
-@pytest.mark.parametrize(
-    "per", ["[]", "[shop]", "[merchant, merchant]", "{merchant: 1}", "amount", "5", "[[merchant]]"]
-)
+@pytest.mark.parametrize("per", ["[]", "[shop]", "[merchant, merchant]", "{merchant: 1}", "step", "5", "[[merchant]]"])
 def test_per_takes_different_keys(per: str) -> None:
     """`per` is one or more different keys; anything else is told with what was found."""
-    expected = "expected one or more different keys of customer, merchant, category, gender"
+    expected = "expected one or more different keys of customer, merchant, category, gender, amount"
     found = problem(f"id: P\naction: A\nper: {per}\nwhen: transactions > 1\n")
     assert found.startswith("p.yaml:3:6: per: found ") and found.endswith(expected)
 
@@ -357,9 +355,9 @@ def test_what_compiles_can_be_run(sides: tuple[str, str, str], op: str, other: s
 
 
 def test_the_catalogue_compiles() -> None:
-    """Every pattern of the catalogue is in order, says why it is there, and can be split by merchant."""
+    """Every pattern of the catalogue is in order, says why it is there, and can be split by customer or merchant."""
     patterns = load_patterns([choice(ref) for ref in sorted(built_in())])
     compiled = Compiler(built_in_features(), LOOKUPS, 4).program(patterns)
     assert all(p.title and p.why and p.action for p in patterns)
-    assert all("merchant" in plan.partition for plan in compiled.plans)
-    assert compiled.columns == {"customer", "merchant", "gender", "amount"}
+    assert all({"customer", "merchant"} & {*plan.partition} for plan in compiled.plans)
+    assert compiled.columns >= {"customer", "merchant", "gender", "amount"}

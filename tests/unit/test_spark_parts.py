@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from tillwatch.patterns.program import LookupSpec
 from tillwatch.spark.arrays import pack, unpack
 from tillwatch.spark.gather import gather
 from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
+from tillwatch.spark.scratch import scratch
 from tillwatch.spark.session import java_home, java_version, session
 from tillwatch.spark.shards import groups_of, lookup_parts
 from tillwatch.testing.folding import COLUMNS, Row, fold_of, lookup_data, pattern_text
@@ -91,6 +96,63 @@ def test_chains_are_compacted(tmp_path: Path) -> None:
     assert longest == LONGEST_CHAIN
     assert len(sharded.manifest.shards[0].chain) == 5
     assert len(list(tmp_path.glob("shards/*/*"))) == 5
+
+
+def test_a_run_that_lost_its_lease_removes_nothing_of_a_later_one(tmp_path: Path) -> None:
+    """Objects of runs before it go when no manifest names them; those of a run after it stay, known or not."""
+    fold = fold_of([BY_MERCHANT])
+    first = Sharded(fold.program, [], tmp_path, 1)
+    (rows,) = rows_of(fold, [("C", "M", "k", "F", "1")])
+    first.batch(fold.decoder, [(0, rows)])
+    (named,) = first.names
+    (tmp_path / "shards/00000/00000000-left.delta").write_bytes(b"by a killed task of an earlier run")
+    first.restart()
+    assert first.names == {named}
+    (tmp_path / "shards/00000/00000009-new.delta").write_bytes(b"by a run that has the lease now")
+    first.objects.collect(first.manifest)
+    assert first.names == {named, "shards/00000/00000009-new.delta"}
+
+
+HOLDER = """
+import sys
+from tillwatch.spark.scratch import scratch
+with scratch() as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_folders_of_killed_runs_are_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those of runs that are at work stay."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with ExitStack() as stack:
+        killed, working = (stack.enter_context(holder(tmp_path)) for _ in range(2))
+        folders = [Path(process.stdout.readline().strip()) for process in (killed, working) if process.stdout]
+        assert sorted(tmp_path.iterdir()) == sorted(folders)
+        killed.kill()
+        killed.wait()
+        with scratch() as own:
+            assert sorted(tmp_path.iterdir()) == sorted([folders[1], own])
+        assert list(tmp_path.iterdir()) == [folders[1]]
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def holder(temporary: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has a folder, until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.stdin:
+                process.stdin.close()
 
 
 def test_a_damaged_object_is_told(tmp_path: Path) -> None:

@@ -6,13 +6,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tillwatch.audit.compare import ceased, different, not_fresh, other_lives, wrong_info
 from tillwatch.detect import quarantine, snapshot
 from tillwatch.edits import History
-from tillwatch.engine.decode import Decoder
-from tillwatch.engine.fold import Fold
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
@@ -181,8 +179,8 @@ class _Reading:
         setup = kept.history.setup
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
-        self._decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
-        self._fold = Fold(kept.history.program, self._decoder, setup.lookups)
+        self._decoder = setup.decoder()
+        self._fold = replace(setup, program=kept.history.program).fold(self._decoder)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()
@@ -237,7 +235,8 @@ class _Reading:
 
     def _take(self, batch: Sequence[Chunk]) -> None:
         decoded = self._decoder.decode([c.frame for c in batch])
-        for chunk, rows in zip(batch, decoded, strict=True):
+        for chunk, read in zip(batch, decoded, strict=True):
+            rows = self._fold.admit(read) if not self._removed else read
             number = chunk.info.number
             counted, wrong = len(rows.rows), len(rows.rejects)
             self._found.rows += chunk.frame.height

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.features import GRAIN_ORDER
 from tillwatch.state.base import ChunkRecord, StoredCleared, StoredDetection, TableRows
 
 
@@ -43,7 +43,7 @@ def not_fresh(detections: Sequence[Detection], stored: Sequence[StoredDetection]
 
 
 class _LastSeq:
-    """Which detection of a pattern and key was the last one before a chunk; they are numbered from 1."""
+    """Which detection of a pattern and key was the last one up to a chunk; they are numbered from 1."""
 
     def __init__(self, detections: Iterable[Detection]) -> None:
         self._found: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
@@ -52,11 +52,11 @@ class _LastSeq:
             chunks.append(d.chunk)
             seqs.append(seq)
 
-    def before(self, turn: Turn) -> int:
+    def of(self, turn: Turn) -> int:
         """Its seq, 0 for none."""
         key = _text(turn.key)
         chunks, seqs = self._found.get((turn.pattern, key), ([], []))
-        return [0, *seqs][bisect_left(chunks, turn.chunk)]
+        return [0, *seqs][bisect_right(chunks, turn.chunk)]
 
 
 def other_lives(
@@ -67,14 +67,14 @@ def other_lives(
 ) -> list[str]:
     """What became of detections later, and which hold now."""
     seqs = _LastSeq(detections)
-    fresh = {(seqs.before(t), t.chunk, t.holds) for t in turns}
+    fresh = {(seqs.of(t), t.chunk, t.holds) for t in turns}
     there = set(there)
     problems = [f"turn {t} (seq, chunk, holds) is in the state, the log does not give it" for t in there - fresh]
     problems += [f"the log gives turn {t} (seq, chunk, holds), the state has none" for t in fresh - there]
     last = {(t.pattern, _text(t.key)): t for t in turns}
     for s in stored:
         turn = last.get((s.detection.pattern, s.detection.identity[2]))
-        holds = turn.holds if turn and turn.chunk > s.detection.chunk else True
+        holds = turn.holds if turn and turn.chunk >= s.detection.chunk else True
         if s.holds != holds:
             problems.append(f"seq {s.seq} is said to hold: {s.holds}, its turns say {holds}")
     return sorted(problems)
@@ -83,7 +83,7 @@ def other_lives(
 def ceased(detections: Iterable[Detection], turns: Iterable[Turn], stored: Sequence[StoredCleared]) -> list[str]:
     """Where what is cleared, in its order, is not what the log gives."""
     seqs = _LastSeq(detections)
-    fresh = [(seqs.before(t), t.chunk, t.pattern, _text(t.key)) for t in turns if t.cleared]
+    fresh = [(seqs.of(t), t.chunk, t.pattern, _text(t.key)) for t in turns if t.cleared]
     kept = [(c.seq, c.chunk, c.pattern, _text(c.key)) for c in stored]
     what = "(seq, chunk, pattern, key)"
     problems = [f"the log clears {one} {what}, the state does not" for one in sorted({*fresh} - {*kept})]
@@ -111,7 +111,7 @@ def different(kept: TableRows, fresh: TableRows) -> list[str]:
 
 def _key_order(rows: TableRows) -> list[int]:
     """The places of rows in the order of their keys."""
-    keys = list(zip(*(rows.columns[k] for k in TEXT_COLUMNS if k in rows.columns), strict=True))
+    keys = list(zip(*(rows.columns[k] for k in GRAIN_ORDER if k in rows.columns), strict=True))
     return sorted(range(len(keys)), key=keys.__getitem__) if keys else list(range(len(rows.columns["id"])))
 
 

@@ -73,15 +73,16 @@ def _lines(found: Explanation) -> Iterator[str]:
     d = stored.detection
     yield click.style(f"seq {stored.seq}: {d.pattern}, {d.action}, {key_text(d.key)}", bold=True)
     yield from (text for text in (pattern.title, pattern.why) if text)
-    yield f"after chunk {d.chunk:,}, detected at {stored.at}; {'holds' if stored.holds else 'does not hold'} now"
+    when = f"after chunk {d.chunk:,}" if found.row is None else f"at row {found.row:,} in chunk {d.chunk:,}"
+    yield f"{when}, detected at {stored.at}; {'holds' if stored.holds else 'does not hold'} now"
     time = f", {found.time_column} {found.time} in its last row" if found.time is not None else ""
     yield f"the chunk is rows {found.first_row:,} to {found.last_row:,} of {found.file}{time}"
     yield ""
     yield from clause_lines(found.condition)
     yield ""
-    said = d.evidence.get("features", {}).get("transactions", found.rows)
     shown = f"; the newest {len(found.newest):,}:" if len(found.newest) < found.rows else ":"
-    yield f"found again: {found.rows:,} of {many(said, 'transaction')}, and the evidence is what was stored{shown}"
+    again = f"{found.rows:,} of {many(found.rows, 'transaction')}"
+    yield f"found again: {again}, and the evidence is what was stored{shown}"
     if found.newest:
         yield from _table(found.newest)
 

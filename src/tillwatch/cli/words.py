@@ -56,7 +56,7 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     >>> list(evidence_lines({"ranks": {"percent_rank(transactions) over merchant": rank}}))
     ['percent_rank(transactions) over merchant is 0.9375: rank 1,201 of 1,281, cut-off at 93']
     """
-    for name, value in evidence.get("features", {}).items():
+    for name, value in (*evidence.get("columns", {}).items(), *evidence.get("features", {}).items()):
         yield f"{name} is {_value(value)}"
     for name, rank in evidence.get("ranks", {}).items():
         place = f"rank {_value(rank['rank'])} of {_value(rank['population'])}"

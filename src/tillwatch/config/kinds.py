@@ -21,9 +21,11 @@ from tillwatch.config.environment import Replaced
 from tillwatch.config.yaml import plain_scalar
 
 DAY = 86_400
+TIMES = ("auto", "number", "iso", "epoch_s", "epoch_ms")
 OUTPUTS = ("jsonl", "parquet", "delta", "webhook")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+_SPAN = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?( ?[A-Za-z]{1,12})?")
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -173,6 +175,15 @@ def _seconds(value: object) -> float:
     return float(seconds)
 
 
+def _lateness(value: object) -> str:
+    """A number in the unit of the time column, or a duration; its unit is looked at with the patterns."""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not _SPAN.fullmatch(value):
+        raise ValueError
+    return value
+
+
 def _days(value: object) -> int | None:
     """Days from `30d`."""
     if value is None:
@@ -294,6 +305,7 @@ FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
 NUMBER = Kind("a number", _number)
 SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
+LATENESS = Kind("a number of steps such as 2, or a duration such as 30s, 10min, 2h, 1d", _lateness, is_text=True)
 DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
 IDS = Kind("a list of pattern ids such as [PatId1]", _ids)
 DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)

@@ -20,6 +20,11 @@ source:
   format: auto                       # or csv, jsonl, parquet
   delimiter: ","
 columns: {time: step, customer: customer, merchant: merchant, gender: gender, category: category, amount: amount}
+time:                                # only read where patterns have windows, or for late: quarantine
+  format: auto                       # or number, iso, epoch_s, epoch_ms
+  timezone: UTC                      # of ISO times without an offset
+  lateness: 0                        # such as 2, or 10min
+  late: count                        # or quarantine
 amounts:
   digits: 4                          # fraction digits kept exactly
   negative: false                    # a row with a negative amount goes to the quarantine

@@ -25,11 +25,25 @@ _ANY_CASE = "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in 
 _PLACE_PATTERN: Mapping[str, Any] = {**kinds.TEXT, "not": {"pattern": rf"^({_ANY_CASE}):(?!//)"}}
 _NULL = {"type": "null"}
 
+_DEFINED: Mapping[str, Any] = {
+    "place": _PLACE_PATTERN,
+    "variable": {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", "description": "From the environment."},
+}
+_VARIABLE = {"$ref": "#/$defs/variable"}
+"""What any value may be instead: a text with `${NAME}` in it."""
+
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     kinds.FLAG.words: {"type": "boolean"},
     kinds.NAME.words: _NAME,
     kinds.NUMBER.words: {"type": "number"},
     kinds.SECONDS.words: {"anyOf": [{"type": "number", "minimum": 0, "maximum": kinds.DAY}, _DURATION]},
+    kinds.LATENESS.words: {
+        "anyOf": [
+            {"type": "number", "minimum": 0},
+            {"type": "string", "pattern": r"^[0-9]{1,15}(\.[0-9]{1,6})?( ?[A-Za-z]+)?$"},
+            _VARIABLE,
+        ]
+    },
     kinds.DAYS.words: {"anyOf": [{"type": "string", "pattern": "^[1-9][0-9]{0,4}d$"}, _NULL]},
     kinds.IDS.words: {"type": "array", "items": kinds.TEXT},
     kinds.DELIMITER.words: {"type": "string", "pattern": r"""^[^"'\r\n\u0000\u0080-\uffff]$"""},
@@ -43,13 +57,6 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     kinds.CONF_VALUE.words: {"type": ["string", "number", "boolean"]},
 }
 """What can be said of single kinds, by their words."""
-
-_DEFINED: Mapping[str, Any] = {
-    "place": _PLACE_PATTERN,
-    "variable": {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}", "description": "From the environment."},
-}
-_VARIABLE = {"$ref": "#/$defs/variable"}
-"""What any value may be instead: a text with `${NAME}` in it."""
 
 
 def config_schema() -> dict[str, Any]:

@@ -73,6 +73,28 @@ class Columns(Section):
         return self
 
 
+class Time(Section):
+    """How event time is read, where a pattern has windows or late rows are quarantined."""
+
+    format: Annotated[Literal["auto", "number", "iso", "epoch_s", "epoch_ms"], kinds.one_of(*kinds.TIMES)] = Field(
+        default="auto",
+        description="What `columns.time` holds: a `number` such as BankSim's step, an `iso` 8601 time, seconds "
+        "(`epoch_s`) or milliseconds (`epoch_ms`) since 1970; `auto` takes a number for a number, all else for ISO.",
+    )
+    timezone: Annotated[str, kinds.TIMEZONE] = Field(
+        default="UTC", description="Time zone of ISO times without an offset."
+    )
+    lateness: Annotated[str, kinds.LATENESS] = Field(
+        default="0",
+        description="How far a row may be behind the latest time of the chunks before its own, such as `2` or `10min`.",
+    )
+    late: Annotated[Literal["count", "quarantine"], kinds.one_of("count", "quarantine")] = Field(
+        default="count",
+        description="What becomes of rows that are later than that: `count` them in everything they belong to, or "
+        "`quarantine` them.",
+    )
+
+
 class Amounts(Section):
     """Which amounts are valid, and how exactly they are kept."""
 
@@ -240,6 +262,7 @@ class Settings(Section):
 
     source: Source = Field(description="Where transactions come from.")
     columns: Columns = Field(default=Columns(), description="Which source column holds what.")
+    time: Time = Field(default=Time(), description="How event time is read, where it is needed.")
     amounts: Amounts = Field(default=Amounts(), description="Which amounts are valid, and how exactly they are kept.")
     lookups: Mapping[Name, Lookup] = Field(
         default={}, description="Reference tables by name; patterns use the name, such as `importance`."

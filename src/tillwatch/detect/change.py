@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tillwatch.detect import snapshot
-from tillwatch.detect.recovery import BATCH_CHUNKS, mark, read_again
+from tillwatch.detect.recovery import mark, read_again, remember
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
@@ -47,8 +46,8 @@ class Folding:
 
 def folding(setup: Setup) -> Folding:
     """One that has seen nothing."""
-    decoder = Decoder(setup.columns, setup.program.digits, setup.negative, setup.optional)
-    return Folding(setup, decoder, Fold(setup.program, decoder, setup.lookups))
+    decoder = setup.decoder()
+    return Folding(setup, decoder, setup.fold(decoder))
 
 
 def changed(before: Program, setup: Setup, chunk: int, landing: Landing, state: State, retry: Retry) -> Folding:
@@ -60,6 +59,7 @@ def changed(before: Program, setup: Setup, chunk: int, landing: Landing, state: 
     made = folding(setup)
     if is_kept(before, setup.program):
         snapshot.restore(made.fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(before)]))
+        remember(made.fold, made.decoder, landing, state, chunk, retry)
     else:
         if gone := retry(landing.removed).chunks:
             raise PatternError(f"the patterns need the whole log, of which chunks 0 to {gone - 1} were removed")
@@ -79,9 +79,8 @@ def is_kept(before: Program, after: Program) -> bool:
     )
 
 
-def absorb(made: Folding, numbers: Sequence[int], landing: Landing, state: State, retry: Retry) -> None:
+def absorb(made: Folding, numbers: range, landing: Landing, state: State, retry: Retry) -> None:
     """Adds these chunks, and judges nothing."""
     digests = retry(lambda: state.digests(0, len(numbers)))
-    for start in range(0, len(numbers), BATCH_CHUNKS):
-        for decoded in read_again(made.decoder, landing, numbers[start : start + BATCH_CHUNKS], digests, retry):
-            made.fold.absorb(decoded.rows)
+    for number, decoded in read_again(made.decoder, landing, numbers, digests, retry):
+        made.fold.absorb(number, made.fold.admit(decoded).rows)

@@ -18,7 +18,7 @@ from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.errors import LogError, PatternError
 from tillwatch.landing import Landing
-from tillwatch.model import Chunk
+from tillwatch.model import REACH, Chunk
 from tillwatch.patterns.history import following
 from tillwatch.retry import Retry
 from tillwatch.state.base import ChunkResult, Commit, RuleChange, RuleSet, State, Stream
@@ -133,6 +133,8 @@ class Detect:
             return False
         change = self._change_patterns()
         commit = replace(self._fold_batch(chunks), change=change)
+        if change is not None and change.tables:
+            commit = replace(commit, notes=self._reach(commit.last + 1))
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._next = commit.last + 1
         if change is not None:
@@ -212,7 +214,8 @@ class Detect:
     def _fold_batch(self, chunks: Sequence[Chunk]) -> Commit:
         decoded = self._at_work.decoder.decode([c.frame for c in chunks])
         results, outcomes = [], []
-        for chunk, rows in zip(chunks, decoded, strict=True):
+        for chunk, read in zip(chunks, decoded, strict=True):
+            rows = self._fold.admit(read)
             self._set_aside(chunk, rows)
             outcomes.append(self._fold.step(chunk.info.number, rows.rows))
             reasons = quarantine.by_code(rows.rejects)
@@ -248,9 +251,15 @@ class Detect:
         """Brings the tables of the state up to the cursor."""
         began, touched = self._clock.monotonic(), self._fold.touched
         dirty = self._fold.take_dirty()
-        self._retry(lambda: self._state.save_tables(snapshot.dump(self._fold, dirty), self._next))
+        notes = self._reach(self._next)
+        self._retry(lambda: self._state.save_tables(snapshot.dump(self._fold, dirty), self._next, notes))
         self._saved = self._next
         self._saving.done(touched, began, self._clock.monotonic())
+
+    def _reach(self, following: int) -> dict[str, str]:
+        """What windows need of the log behind tables that are saved before a chunk, as it is noted with them."""
+        reach = self._fold.reach(following)
+        return {REACH: reach.text()} if reach else {}
 
     def _is_more(self) -> bool:
         self._listed_at = self._clock.monotonic()

@@ -5,14 +5,14 @@ Nothing is committed here. The detections found on the way were committed before
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tillwatch.detect import snapshot
 from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
-from tillwatch.model import Chunk, Detection
+from tillwatch.model import REACH, Chunk, Detection, Reach
 from tillwatch.retry import Retry
 from tillwatch.state.base import Cursor, State, StoredDetection
 
@@ -30,6 +30,8 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     mark(fold, state, cursor.tables, retry)
     stored = [*retry(lambda: list(state.detections())), *retry(lambda: list(state.detections(shadow=True)))]
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
+    if cursor.tables:
+        remember(fold, decoder, landing, state, cursor.tables, retry)
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
     if found != expected:
@@ -44,21 +46,33 @@ def refold(
 ) -> list[tuple[int, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order, those in the shadow after the others."""
     found: list[Detection] = []
-    for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
-        batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
-        for number, chunk in zip(batch, read_again(decoder, landing, batch, digests, retry), strict=True):
-            found += fold.step(number, chunk.rows).detections
+    for number, chunk in read_again(decoder, landing, numbers, digests, retry):
+        found += fold.step(number, fold.admit(chunk).rows).detections
     return [d.identity for d in sorted(found, key=lambda d: d.shadow)]
 
 
+def remember(fold: Fold, decoder: Decoder, landing: Landing, state: State, tables: int, retry: Retry) -> None:
+    """The rows that windows still need, of chunks that the tables, saved before chunk `tables`, have already."""
+    if not fold.reads_time:
+        return
+    noted = retry(lambda: state.get_meta(REACH))
+    reach = Reach.of(noted) if noted else Reach(0, None)  # another engine saved the tables
+    digests = retry(lambda: state.digests(reach.first, tables - 1))
+    fold.resume(reach)
+    for number, chunk in read_again(decoder, landing, range(reach.first, tables), digests, retry):
+        fold.remember(number, fold.admit(chunk).rows)
+
+
 def read_again(
-    decoder: Decoder, landing: Landing, numbers: Sequence[int], digests: Mapping[int, str], retry: Retry
-) -> list[Decoded]:
-    """These chunks decoded. Raises StateConflict when one is not the chunk that was processed."""
+    decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
+) -> Iterator[tuple[int, Decoded]]:
+    """These chunks, decoded some at a time. Raises StateConflict when one is not the chunk that was processed."""
     columns = list(decoder.columns.values())
-    chunks = [retry(lambda n=n: landing.read(n, columns)) for n in numbers]  # type: ignore[misc]
-    _check_digests(chunks, digests)
-    return decoder.decode([c.frame for c in chunks])
+    for start in range(numbers.start, numbers.stop, BATCH_CHUNKS):
+        batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
+        chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
+        _check_digests(chunks, digests)
+        yield from zip(batch, decoder.decode([c.frame for c in chunks]), strict=True)
 
 
 def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:

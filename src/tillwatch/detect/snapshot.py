@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +43,13 @@ def _view(table: TableSpec, program: Program) -> dict[str, str]:
 
 
 def _feature_sql(feature: Feature, table: TableSpec, unit: int) -> str | None:
-    kept = {(a.op, a.column, a.where): a.name for a in table.accumulators}
-    where = plain_filter(feature.where)
-    count = kept.get(("count", None, where))
+    kept: dict[tuple[Any, ...], str] = {(a.op, a.column, a.where, a.window): a.name for a in table.accumulators}
+    rows = (plain_filter(feature.where), feature.window)
+    count = kept.get(("count", None, *rows))
     if feature.kind in ("count", "distinct"):
-        name = count if feature.kind == "count" else kept.get(("distinct", feature.column, where))
+        name = count if feature.kind == "count" else kept.get(("distinct", feature.column, *rows))
         return f'"{name}"' if name else None
-    value = kept.get(("sum" if feature.kind == "avg" else feature.kind, feature.column, where))
+    value = kept.get(("sum" if feature.kind == "avg" else feature.kind, feature.column, *rows))
     if value is None or count is None:
         return None
     divisor = f'("{count}" * {unit})' if feature.kind == "avg" else unit

@@ -10,27 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.engine import values
+from tillwatch.engine.aggregates import combined
+from tillwatch.engine.evaluate import evaluate
 from tillwatch.engine.members import Members
 from tillwatch.engine.order import KRule, OrderStatistic, last_rank, quantile_fraction, quantile_index
 from tillwatch.engine.table import Table
 from tillwatch.engine.values import Vector
-from tillwatch.patterns.expression import (
-    Absolute,
-    And,
-    Arithmetic,
-    Coalesce,
-    Compare,
-    Expr,
-    IsNull,
-    Name,
-    Not,
-    Number,
-    Or,
-    PercentileCont,
-    PercentRank,
-    Truth,
-    walk,
-)
+from tillwatch.patterns.expression import Compare, Expr, Name, Number, PercentileCont, PercentRank, walk
 from tillwatch.patterns.program import Grain, Plan, Use, grain_of
 
 Ints = NDArray[np.int64]
@@ -129,56 +115,31 @@ class Condition:
         if use.lookup is not None:
             joined = table.lookups[use.lookup]
             return Vector(use.kind, joined.value[at], ~joined.known[at])
-        data = table.columns[use.parts[0]][at]
-        if len(use.parts) == 1:
-            return Vector(use.kind, data)
-        count = table.columns[use.parts[1]][at]
-        if use.average:
-            return Vector("float", data / (np.maximum(count, 1) * 10**self.digits), count == 0)
-        return Vector(use.kind, data, count == 0)
+        return combined(use, [table.columns[part][at] for part in use.parts], self.digits)
 
     def evaluate(self, tree: Expr, slots: Ints, base: Grain) -> Vector:
         """The value of an expression for slots of the grain `base`."""
-        match tree:
-            case Number(value=number):
-                return values.constant(number, self.digits)
-            case Truth(value=truth):
-                return Vector("bool", np.full(len(slots), truth))
+        return evaluate(tree, lambda node: self._leaf(node, slots, base), len(slots), self.digits)
+
+    def _leaf(self, node: Expr, slots: Ints, base: Grain) -> Vector | None:
+        match node:
             case Name():
-                return self.feature(self.plan.uses[str(tree)], slots, base)
+                return self.feature(self.plan.uses[str(node)], slots, base)
             case Compare():
-                return self._compare(tree, slots, base)
-            case Arithmetic(op=op, left=left, right=right):
-                return values.arithmetic(op, *self._both(left, right, slots, base), self.digits)
-            case And(left=left, right=right):
-                return values.conjunction(*self._both(left, right, slots, base))
-            case Or(left=left, right=right):
-                return values.disjunction(*self._both(left, right, slots, base))
-            case Not(x=x):
-                return values.negate(self.evaluate(x, slots, base))
-            case IsNull(x=x):
-                null = self.evaluate(x, slots, base).null
-                return Vector("bool", np.zeros(len(slots), np.bool_) if null is None else null)
-            case Coalesce(x=x, otherwise=otherwise):
-                return values.coalesce(*self._both(x, otherwise, slots, base), self.digits)
-            case Absolute(x=x):
-                inner = self.evaluate(x, slots, base)
-                return Vector(inner.kind, np.abs(inner.data), inner.null)
+                return self._rank_compared(node, slots, base)
             case PercentRank():
-                return self.percent_rank(tree, slots)
+                return self.percent_rank(node, slots)
             case PercentileCont():
-                groups = self.table.up[grain_of(tree.over)][slots]
-                return self.quantile(self.quantiles[tree], groups)
+                groups = self.table.up[grain_of(node.over)][slots]
+                return self.quantile(self.quantiles[node], groups)
             case _:
-                raise AssertionError(f"the compiler let an expression through that is none: {tree}")
+                return None
 
-    def _both(self, left: Expr, right: Expr, slots: Ints, base: Grain) -> tuple[Vector, Vector]:
-        return self.evaluate(left, slots, base), self.evaluate(right, slots, base)
-
-    def _compare(self, tree: Compare, slots: Ints, base: Grain) -> Vector:
+    def _rank_compared(self, tree: Compare, slots: Ints, base: Grain) -> Vector | None:
+        """The comparison of a percent_rank with a constant, by its cut-off; None for any other comparison."""
         clause = rank_against_number(tree)
         if clause is None:
-            return values.compare(tree.op, *self._both(tree.left, tree.right, slots, base), self.digits)
+            return None
         bound = self.clauses[clause]
         x = self.feature(self.plan.uses[str(bound.rank.x)], slots, base)
         cut = bound.order.at(self.table.up[grain_of(bound.rank.over)][slots])

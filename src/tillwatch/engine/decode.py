@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from tillwatch.engine.amounts import AmountDictionary
 from tillwatch.engine.dictionary import Dictionary, clean, clean_gender, cleaned
-from tillwatch.model import MALFORMED, PROBLEM
+from tillwatch.engine.squares import square_digit
+from tillwatch.engine.times import TimeRule, parse
+from tillwatch.errors import PatternError
+from tillwatch.model import MALFORMED, PROBLEM, SOURCE_FILE, SOURCE_ROW
 from tillwatch.patterns.features import KEY_COLUMNS, TEXT_COLUMNS
+from tillwatch.patterns.program import SQUARES, Op
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 AMOUNT_PRECISION = 15
 """Digits of a scaled amount: with four fraction digits, amounts are below 100,000,000,000."""
@@ -29,6 +36,8 @@ class Rows:
 
     Rows that were aggregated before stand for several: `times` says for how many, `amount` is their sum, `least` and
     `greatest` are its bounds. Filters on the amount need rows that stand for equal ones.
+
+    `time` is in millionths; `number` counts the rows of the source file `source`. They are there where asked for.
     """
 
     codes: Mapping[str, Ints]
@@ -36,20 +45,38 @@ class Rows:
     times: Ints | None = None
     least: Ints | None = None
     greatest: Ints | None = None
+    time: Ints | None = None
+    number: Ints | None = None
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.amount)
 
-    def measure(self, op: str) -> Ints | None:
+    def measure(self, op: Op) -> Ints | None:
         """What each row brings to a sum, a least or greatest value, or a count; None for a count of 1 each."""
         if op == "count":
             return self.times
+        if op in SQUARES:
+            return square_digit(op, self.amount)
         bound = {"min": self.least, "max": self.greatest}.get(op)
         return self.amount if bound is None else bound
 
-    def slice(self, start: int, stop: int) -> Rows:
-        """Rows start…stop-1."""
-        return Rows({c: v[start:stop] for c, v in self.codes.items()}, self.amount[start:stop])
+    def take(self, at: slice | NDArray[Any]) -> Rows:
+        """Some of the rows."""
+        time, number = (None if v is None else v[at] for v in (self.time, self.number))
+        return Rows({c: v[at] for c, v in self.codes.items()}, self.amount[at], None, None, None, time, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is decoded only where a program asks for it: times, row numbers, codes of amounts."""
+
+    times: TimeRule | None = None
+    numbers: bool = False
+    amounts: bool = False
+
+
+PLAIN = Detail()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +108,23 @@ class Decoder:
     digits: int = 4
     negative: bool = False
     optional: frozenset[str] = frozenset()
+    detail: Detail = PLAIN
     dictionaries: dict[str, Dictionary] = field(init=False)
 
     def __post_init__(self) -> None:
         self.dictionaries = {
             c: Dictionary(clean_gender if c == "gender" else clean) for c in TEXT_COLUMNS if c in self.columns
         }
+        if self.detail.amounts:
+            self.dictionaries["amount"] = AmountDictionary(self.digits)
 
     def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         """Decodes frames in one go, for speed; each is judged on its own."""
         frame = self._joined(frames)
         # One select, so that Polars works on the columns in parallel.
-        raw = frame.select(*(d.raw_codes(c) for c, d in self.dictionaries.items()), self._scaled(pl.col("amount")))
-        codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in self.dictionaries.items()}
+        texts = {c: d for c, d in self.dictionaries.items() if c != "amount"}
+        raw = frame.select(*(d.raw_codes(c) for c, d in texts.items()), self._scaled(pl.col("amount")))
+        codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in texts.items()}
         amount, numeric = self._amounts(frame["amount"], raw["amount"])
         valid = numeric & frame[MALFORMED].is_null().to_numpy()
         for column in KEY_COLUMNS:
@@ -101,7 +132,23 @@ class Decoder:
                 valid &= codes[column] >= 0
         if not self.negative:
             valid &= ~self._below_zero(frame["amount"], amount)
-        return self._split(frames, frame, Rows(codes, amount), valid)
+        rows = Rows(codes, amount)
+        if self.detail != PLAIN:
+            rows, valid = self._detailed(frame, rows, valid)
+        return self._split(frames, frame, rows, valid)
+
+    def _detailed(self, frame: pl.DataFrame, rows: Rows, valid: Bools) -> tuple[Rows, Bools]:
+        """The rows with times, numbers and codes of amounts, as far as these are asked for."""
+        if self.detail.amounts:
+            codes = self.dictionaries["amount"].encode(pl.Series(rows.amount))
+            rows = replace(rows, codes={**rows.codes, "amount": codes})
+        if self.detail.numbers:
+            rows = replace(rows, number=frame[SOURCE_ROW].to_numpy())
+        if self.detail.times is not None:
+            times = self.detail.times.read(frame["time"])
+            rows = replace(rows, time=times.fill_null(0).to_numpy())
+            valid = valid & times.is_not_null().to_numpy()
+        return rows, valid
 
     def _joined(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         """The mapped columns of all frames; of frames that are alike, selected once."""
@@ -111,7 +158,7 @@ class Decoder:
 
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The mapped columns by their logical names, as text, absent ones empty."""
-        wanted = [*self.dictionaries, "amount"]
+        wanted = dict.fromkeys([*self.dictionaries, "amount", *(["time"] if self.detail.times else [])])
         have = set(frame.columns)
         exprs = [
             (_as_text(self.columns[c], frame.schema) if self.columns[c] in have else pl.lit(None, pl.String))
@@ -120,6 +167,9 @@ class Decoder:
             for c in wanted
         ]
         marks = [pl.col(c) if c in have else pl.lit(None, pl.String).alias(c) for c in (MALFORMED, PROBLEM)]
+        if self.detail.numbers:
+            number = pl.col(SOURCE_ROW) if SOURCE_ROW in have else pl.int_range(1, pl.len() + 1)
+            marks.append(number.cast(pl.Int64).alias(SOURCE_ROW))
         return frame.select(*exprs, *marks)
 
     def _amounts(self, texts: pl.Series, scaled: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
@@ -127,7 +177,9 @@ class Decoder:
         missing = scaled.is_null()
         if missing.any():
             again = self._scaled(cleaned(pl.col("amount")).str.strip_chars())
-            scaled = scaled.scatter(missing.arg_true(), texts.filter(missing).to_frame().select(again).to_series())
+            scaled = scaled.scatter(
+                missing.arg_true(), texts.alias("amount").filter(missing).to_frame().select(again).to_series()
+            )
         numeric = scaled.is_not_null().to_numpy()
         return scaled.fill_null(0).to_numpy(), numeric
 
@@ -146,16 +198,31 @@ class Decoder:
     ) -> list[Decoded]:
         ends = np.cumsum([f.height for f in frames])
         out = []
-        for start, stop in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-            mine = rows.slice(start, stop)
-            keep = valid[start:stop]
+        for raw, start, stop in zip(frames, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+            mine, keep = rows.take(slice(start, stop)), valid[start:stop]
+            if self.detail.numbers and SOURCE_FILE in raw.columns and raw.height:
+                mine = replace(mine, source=str(raw[SOURCE_FILE][0]))
             if keep.all():
                 out.append(Decoded(mine, ()))
                 continue
-            kept = Rows({c: v[keep] for c, v in mine.codes.items()}, mine.amount[keep])
+            self._check_times(frame[start:stop], keep)
             wrong = (np.flatnonzero(~keep) + start).tolist()
+            kept = replace(mine.take(keep), source=mine.source)
             out.append(Decoded(kept, tuple(self._reject(frame, row, start) for row in wrong)))
         return out
+
+    def _check_times(self, chunk: pl.DataFrame, valid: Bools) -> None:
+        """Raises PatternError when a chunk has no time that the windows can use, but others."""
+        rule = self.detail.times
+        if valid.any() or rule is None or rule.other is None or rule.read(chunk["time"]).is_not_null().any():
+            return
+        other = parse(chunk["time"], rule.other, rule.timezone).is_not_null().arg_true()
+        if len(other):
+            raise PatternError(
+                f"time ({self.columns['time']}) is such as {_short(chunk['time'][other[0]])}, and the windows of the "
+                f"patterns are in {'steps' if rule.kind == 'number' else 'hours or the like'}: give them units that "
+                "fit the column, or set time.format"
+            )
 
     def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
         cells = frame.row(row, named=True)
@@ -164,9 +231,12 @@ class Decoder:
         for column in KEY_COLUMNS:
             if column in self.dictionaries and clean(cells[column]) == "":
                 return Reject(row - start, f"{column}_empty", f"{column} ({self.columns[column]}) is empty")
-        return Reject(row - start, *self._amount_problem(cells["amount"]))
+        if (problem := self._amount_problem(cells["amount"])) is None:
+            assert self.detail.times is not None
+            problem = self.detail.times.problem(cells["time"], self.columns["time"])
+        return Reject(row - start, *problem)
 
-    def _amount_problem(self, text: str) -> tuple[str, str]:
+    def _amount_problem(self, text: str) -> tuple[str, str] | None:
         bare = clean(text).strip()
         name = f"amount ({self.columns['amount']})"
         if bare == "":
@@ -175,6 +245,8 @@ class Decoder:
             return "amount_not_a_number", f"{name} is not a finite decimal number: {_short(text)}"
         if _is_negative(bare) and not self.negative:
             return "amount_negative", f"{name} is negative: {_short(text)}"
+        if self._amounts(pl.Series([text]), pl.Series([None], dtype=pl.Int64))[1][0]:
+            return None
         limit = 10 ** (AMOUNT_PRECISION - self.digits)
         return "amount_out_of_range", f"{name} rounded to {self.digits} digits is not below {limit}: {_short(text)}"
 

@@ -8,23 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.engine.condition import Condition
-from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.decode import Decoded, Decoder, Rows
 from tillwatch.engine.evidence import evidence
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.judge import Judge, Verdict
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData, LookupIndex
+from tillwatch.engine.row_judge import RowJudge, RowVerdict
+from tillwatch.engine.running import Running
 from tillwatch.engine.table import Table, Touch
-from tillwatch.model import Detection, Turn
+from tillwatch.engine.windows import Windows
+from tillwatch.model import Detection, Reach, Turn
 from tillwatch.patterns.history import same_life
 from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
+
 NONE: Ints = np.zeros(0, np.int64)
+
+PUNCTUAL = Lateness()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +46,99 @@ class Outcome:
 class Fold:
     """The running state of a program over a stream, or over some partitions of it."""
 
-    def __init__(self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = ()) -> None:
+    def __init__(
+        self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = (), lateness: Lateness = PUNCTUAL
+    ) -> None:
         self.program = program
         self.decoder = decoder
-        filters = Filters(decoder.dictionaries, program.digits)
+        self._filters = Filters(decoder.dictionaries, program.digits)
         grains = [t.grain for t in program.tables]
         self.tables: dict[Grain, Table] = {
-            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), filters) for t in program.tables
+            t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), self._filters) for t in program.tables
         }
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
-        self.judges = [Judge(Condition(plan, self.tables, program.digits)) for plan in program.plans]
+        self._lateness = lateness
+        self.windows = Windows(program, self.tables, lateness, self._filters)
+        self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
+
+    def judge_of(self, plan: Plan) -> Judge | RowJudge:
+        """What judges a pattern, with nothing detected yet."""
+        if plan.pattern.judge == "transaction":
+            return RowJudge(plan, self.decoder.dictionaries, self.program.digits)
+        return Judge(Condition(plan, self.tables, self.program.digits))
 
     def _adopt(self, index: LookupIndex) -> None:
         for table in self.tables.values():
             if index.spec.name in table.lookups:
                 table.lookups[index.spec.name].value = np.zeros(0, index.dtype)
 
-    def step(self, chunk: int, rows: Rows) -> Outcome:
-        """Folds the valid rows of a chunk and judges every pattern on the state after it."""
+    def admit(self, decoded: Decoded) -> Decoded:
+        """The next chunk without the rows that are late, where these are quarantined."""
+        return self.windows.admit(decoded, self.decoder.columns.get("time", ""))
+
+    def step(self, chunk: int, rows: Rows, clock: int | None = None) -> Outcome:
+        """Folds the valid rows of a chunk and judges every pattern on the state after it.
+
+        `clock` is that of the whole stream after the chunk, where this fold sees only a part of its rows.
+        """
         judges = self._in_force(chunk)
-        if not len(rows):
-            return self._judge(judges, chunk, {})
+        gone = self.windows.move(chunk, rows, clock)
+        if not len(rows) and not gone:
+            return self._judge(judges, chunk, {}, {})
         touches = self._locate(rows)
-        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in judges]
+        verdicts = self._judge_rows(judges, chunk, rows, touches)
+        touches = self.windows.touched(touches, gone)
+        by_chunk = [judge for judge in judges if isinstance(judge, Judge)]
+        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in by_chunk]
+        self.windows.take_back(gone)
         self._add(rows, touches)
-        for judge, before in zip(judges, seen, strict=True):
+        self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
+        for judge, before in zip(by_chunk, seen, strict=True):
             judge.condition.update(before, touches[judge.plan.per].new)
-        return self._judge(judges, chunk, touches)
+        return self._judge(judges, chunk, touches, verdicts)
 
-    def absorb(self, rows: Rows) -> None:
+    def absorb(self, chunk: int, rows: Rows) -> None:
         """Adds the valid rows of a chunk, and judges nothing: for what was judged before, by others."""
-        if len(rows):
-            self._add(rows, self._locate(rows))
+        gone = self.windows.move(chunk, rows, None)
+        if not len(rows) and not gone:
+            return
+        touches = self.windows.touched(self._locate(rows), gone)
+        self.windows.take_back(gone)
+        self._add(rows, touches)
+        self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
 
-    def _locate(self, rows: Rows) -> dict[Grain, Touch]:
+    def _locate(self, rows: Rows) -> Mapping[Grain, Touch]:
         touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():
             self._settle(self.tables[grain], touch.new)
         return touches
 
-    def _in_force(self, chunk: int) -> list[Judge]:
+    def _in_force(self, chunk: int) -> list[Judge | RowJudge]:
         """The judges of the patterns in force, in their order; those that begin follow the ones before them."""
         judges = sorted((j for j in self.judges if j.plan.judges(chunk)), key=lambda j: j.plan.place)
         for judge in judges:
             if judge.plan.begins(chunk) and (before := self._before(judge.plan)):
-                judge.follow(before)
+                _follow(judge, before)
         return judges
 
-    def _before(self, plan: Plan) -> Judge | None:
+    def _before(self, plan: Plan) -> Judge | RowJudge | None:
         """The last judge of the same pattern, for the same keys, that ended before the plan began."""
         ended = [j for j in self.judges if j.plan.until is not None and j.plan.until <= plan.first]
         mine = [j for j in ended if same_life(j.plan, plan)]
         return max(mine, key=lambda j: j.plan.first, default=None)
+
+    def _judge_rows(
+        self, judges: Sequence[Judge | RowJudge], chunk: int, rows: Rows, touches: Mapping[Grain, Touch]
+    ) -> dict[str, RowVerdict]:
+        """What patterns that are judged on transactions say, before the rows are added."""
+        by_row = [judge for judge in judges if isinstance(judge, RowJudge)]
+        if not by_row or not len(rows):
+            return {}
+        running = Running(rows, self.tables, touches, self.windows, self._filters)
+        return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in by_row}
 
     def _settle(self, table: Table, new: Ints) -> None:
         """Gives new slots their coarser slots and their lookup values."""
@@ -107,44 +153,64 @@ class Fold:
                 joined.value[new], joined.known[new] = index.find(codes)
 
     def _add(self, rows: Rows, touches: Mapping[Grain, Touch]) -> None:
-        risen = {grain: table.add(rows, touches[grain]) for grain, table in self.tables.items()}
+        clock = self.windows.clock
+        risen = {grain: table.add(rows, touches[grain], clock) for grain, table in self.tables.items()}
         for grain, table in self.tables.items():
             self._dirty[grain].append(touches[grain].unique)
             for acc in table.spec.accumulators:
-                if acc.op == "distinct":
+                if acc.op == "distinct" and not acc.last:
                     slots = risen[acc.child][acc.counter]
                     parents = slots if acc.child == grain else self.tables[acc.child].up[grain][slots]
                     np.add.at(table.columns[acc.name], parents, 1)
 
-    def _judge(self, judges: Sequence[Judge], chunk: int, touches: Mapping[Grain, Touch]) -> Outcome:
+    def _judge(
+        self,
+        judges: Sequence[Judge | RowJudge],
+        chunk: int,
+        touches: Mapping[Grain, Touch],
+        verdicts: Mapping[str, RowVerdict],
+    ) -> Outcome:
         detections: list[Detection] = []
         turns: list[Turn] = []
         for judge in judges:
-            whole = judge.plan.begins(chunk)
-            verdict = judge.judge(touches, whole=whole) if touches or whole else Verdict(NONE, NONE)
-            fired, again = _fired(judge, verdict)
-            judge.detected[fired] = True
-            detections += self._detections(judge, fired, chunk)
-            turns += self._turns(judge, again, verdict.fallen, chunk)
+            if isinstance(judge, Judge):
+                found, again, fallen = self._judge_chunk(judge, chunk, touches)
+            elif (rows := verdicts.get(judge.plan.pattern.id)) is not None:
+                slots = touches[judge.plan.per].slots[rows.rows]
+                found, again, fallen = self._found(judge.plan, slots, chunk, rows.evidence), rows.again, rows.fallen
+            else:
+                continue
+            detections += found
+            turns += self._turns(judge.plan, again, fallen, chunk)
         return Outcome(tuple(detections), tuple(turns))
 
-    def _turns(self, judge: Judge, again: Ints, fallen: Ints, chunk: int) -> list[Turn]:
+    def _judge_chunk(
+        self, judge: Judge, chunk: int, touches: Mapping[Grain, Touch]
+    ) -> tuple[list[Detection], Ints, Ints]:
+        whole = judge.plan.begins(chunk)
+        verdict = judge.judge(touches, whole=whole) if touches or whole else Verdict(NONE, NONE)
+        fired, again = _fired(judge, verdict)
+        judge.detected[fired] = True
+        reasons = evidence(judge.condition, fired, chunk) if len(fired) else []
+        if whole:
+            reasons = [{**reason, "in_force_from": chunk} for reason in reasons]
+        return self._found(judge.plan, fired, chunk, reasons), again, verdict.fallen
+
+    def _turns(self, plan: Plan, again: Ints, fallen: Ints, chunk: int) -> list[Turn]:
         if not len(again) and not len(fallen):
             return []
-        pattern, per = judge.plan.pattern, judge.plan.per
+        pattern = plan.pattern
         told = pattern.cleared and not pattern.shadow
-        turns = [Turn(chunk, pattern.id, k, True, False, pattern.shadow) for k in self.keys(per, again)]
-        turns += [Turn(chunk, pattern.id, k, False, told, pattern.shadow) for k in self.keys(per, fallen)]
+        turns = [Turn(chunk, pattern.id, k, True, False, pattern.shadow) for k in self.keys(plan.per, again)]
+        turns += [Turn(chunk, pattern.id, k, False, told, pattern.shadow) for k in self.keys(plan.per, fallen)]
         return sorted(turns, key=lambda t: tuple(t.key.values()))
 
-    def _detections(self, judge: Judge, slots: Ints, chunk: int) -> list[Detection]:
+    def _found(self, plan: Plan, slots: Ints, chunk: int, reasons: Sequence[dict[str, Any]]) -> list[Detection]:
+        """Detections in the order of CONTRACT 6."""
         if not len(slots):
             return []
-        pattern = judge.plan.pattern
-        reasons = evidence(judge.condition, slots, chunk)
-        if judge.plan.begins(chunk):
-            reasons = [{**reason, "in_force_from": chunk} for reason in reasons]
-        keys = self.keys(judge.plan.per, slots)
+        pattern = plan.pattern
+        keys = self.keys(plan.per, slots)
         life = ("" if pattern.emit == "once" else str(chunk), pattern.shadow)
         found = [Detection(chunk, pattern.id, pattern.action, k, e, *life) for k, e in zip(keys, reasons, strict=True)]
         return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
@@ -179,6 +245,26 @@ class Fold:
             table.columns[name][slots] = values
         self._settle(table, slots)
 
+    @property
+    def reads_time(self) -> bool:
+        """Whether anything depends on the times of rows."""
+        return self.decoder.detail.times is not None
+
+    def reach(self, following: int) -> Reach | None:
+        """What the windows need of the log before the chunk that follows; None when there are none."""
+        return self.windows.reach(following)
+
+    def resume(self, reach: Reach) -> None:
+        """Begins to remember at the chunk that the windows reach back to; what was remembered is forgotten."""
+        self.windows = Windows(self.program, self.tables, self._lateness, self._filters)
+        self.windows.clock = reach.clock
+
+    def remember(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
+        """Takes the rows of a chunk that the loaded tables have for those that windows may still need."""
+        self.windows.move(chunk, rows, clock)
+        slots = {grain: table.slots_of(rows.codes, len(rows)) for grain, table in self.tables.items()}
+        self.windows.remember(chunk, rows, slots)
+
     def mark(self, number: int, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
         """Notes that the pattern of this number in the program was detected for these keys, and whether it holds."""
         judge = self.judges[number]
@@ -200,6 +286,13 @@ def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
         case "once":
             known = judge.detected[verdict.risen]
             return verdict.risen[~known], verdict.risen[known]
+
+
+def _follow(judge: Judge | RowJudge, before: Judge | RowJudge) -> None:
+    """Takes over for which keys a judge of the same pattern has detected it, and for which it held."""
+    judge.room(len(before.holding))
+    judge.holding[: len(before.holding)] = before.holding
+    judge.detected[: len(before.detected)] = before.detected
 
 
 def _distinct(slots: Sequence[Ints], size: int) -> Ints:

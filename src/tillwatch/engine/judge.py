@@ -98,12 +98,6 @@ class Judge:
         true[left] = True
         return true
 
-    def follow(self, before: Judge) -> None:
-        """Takes over for which keys a judge of the same pattern has detected it, and for which it held."""
-        self.room(len(before.holding))
-        self.holding[: len(before.holding)] = before.holding
-        self.detected[: len(before.detected)] = before.detected
-
     def room(self, size: int) -> None:
         """Makes room for slots up to `size`."""
         if size > len(self.holding):

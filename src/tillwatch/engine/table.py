@@ -18,7 +18,7 @@ from tillwatch.patterns.program import Accumulator, Grain, TableSpec
 Ints = NDArray[np.int64]
 
 SUM_LIMIT = 2**62
-_INITIAL = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min}
+INITIAL = {"min": np.iinfo(np.int64).max, "max": np.iinfo(np.int64).min}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,10 @@ class Touch:
     slots: Ints
     unique: Ints
     new: Ints
+
+    def also(self, slots: Ints) -> Touch:
+        """The same with slots that rows have left."""
+        return Touch(self.slots, np.union1d(self.unique, slots), self.new)
 
 
 @dataclass(slots=True)
@@ -76,24 +80,55 @@ class Table:
             self.keys[column][new] = rows.codes[column][last[fresh]]
         return Touch(slots, unique, new)
 
-    def add(self, rows: Rows, touch: Touch) -> dict[str, Ints]:
-        """Adds the rows. Returns, by count accumulator, the slots that rose above zero."""
+    def add(self, rows: Rows, touch: Touch, clock: int | None = None) -> dict[str, Ints]:
+        """Adds the rows; of windows only those that are not behind the clock by more than their size.
+
+        Returns, by count accumulator, the slots that rose above zero.
+        """
         risen: dict[str, Ints] = {}
         for acc in self.spec.accumulators:
-            if acc.op == "distinct":
+            if acc.op == "distinct" or acc.last:
                 continue
             column = self.columns[acc.name]
             before = column[touch.unique] == 0 if acc.op == "count" else None
-            slots, values = touch.slots, rows.measure(acc.op)
-            if acc.where is not None:
-                mask = self._filters.mask(acc.where, rows)
-                slots, values = slots[mask], None if values is None else values[mask]
-            _scatter(acc, column, slots, values)
+            slots, values = self._counting(acc, rows, touch.slots, clock)
+            scatter(acc, column, slots, values)
             if before is not None:
                 risen[acc.name] = touch.unique[before & (column[touch.unique] > 0)]
-            elif acc.op == "sum" and values is not None:
+            elif acc.op not in ("min", "max") and values is not None:
                 self._check_sums(acc, touch.unique, values)
         return risen
+
+    def take_back(self, acc: Accumulator, rows: Rows, slots: Ints) -> Ints:
+        """Takes back rows that have left the accumulator's window.
+
+        Returns of a count the slots that fell to zero; of a least or greatest value those that lost it.
+        """
+        slots, values = self._counting(acc, rows, slots, None)
+        column = self.columns[acc.name]
+        if acc.op in ("min", "max"):
+            lost: Ints = slots[values == column[slots]]
+            column[lost] = INITIAL[acc.op]
+            return lost
+        np.subtract.at(column, slots, 1 if values is None else values)
+        return np.unique(slots[column[slots] == 0]) if acc.op == "count" else slots[:0]
+
+    def bring_back(self, acc: Accumulator, rows: Rows, slots: Ints) -> None:
+        """Works out least or greatest values again of the rows that are still there."""
+        scatter(acc, self.columns[acc.name], *self._counting(acc, rows, slots, None))
+
+    def _counting(self, acc: Accumulator, rows: Rows, slots: Ints, clock: int | None) -> tuple[Ints, Ints | None]:
+        """The slots of the rows that count, and what each brings."""
+        values = rows.measure(acc.op)
+        if acc.window is not None and clock is not None:
+            assert rows.time is not None
+            mask = rows.time > clock - acc.window.size
+            mask &= True if acc.where is None else self._filters.mask(acc.where, rows)
+        elif acc.where is not None:
+            mask = self._filters.mask(acc.where, rows)
+        else:
+            return slots, values
+        return slots[mask], None if values is None else values[mask]
 
     def _check_sums(self, acc: Accumulator, slots: Ints, amounts: Ints) -> None:
         """Sums stay exact: before one could leave 64 bits the run stops, and nothing of the chunk is kept."""
@@ -112,7 +147,7 @@ class Table:
         more = max(1024, size, 2 * room) - room
         self._stamp = _extend(self._stamp, more, 0)
         for acc in self.spec.accumulators:
-            self.columns[acc.name] = _extend(self.columns[acc.name], more, _INITIAL.get(acc.op, 0))
+            self.columns[acc.name] = _extend(self.columns[acc.name], more, INITIAL.get(acc.op, 0))
         for key in self.keys:
             self.keys[key] = _extend(self.keys[key], more, 0)
         for grain in self.up:
@@ -122,17 +157,18 @@ class Table:
             joined.known = np.concatenate([joined.known, np.zeros(more, np.bool_)])
 
 
-def _scatter(acc: Accumulator, column: Ints, slots: Ints, values: Ints | None) -> None:
+def scatter(acc: Accumulator, column: Ints, slots: Ints, values: Ints | None) -> None:
+    """Brings values of rows to their slots."""
     if values is None:
         np.add.at(column, slots, 1)
         return
     match acc.op:
-        case "count" | "sum":
-            np.add.at(column, slots, values)
         case "min":
             np.minimum.at(column, slots, values)
         case "max":
             np.maximum.at(column, slots, values)
+        case _:
+            np.add.at(column, slots, values)
 
 
 def _extend(array: Ints, more: int, fill: int) -> Ints:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tillwatch.patterns.program import ValueKind
+from tillwatch.patterns.kinds import ValueKind
 
 Array = NDArray[Any]
 Bools = NDArray[np.bool_]

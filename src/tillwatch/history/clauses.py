@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tillwatch.engine.condition import Condition
+from tillwatch.engine.evaluate import evaluate
 from tillwatch.engine.evidence import evidence, plain
 from tillwatch.engine.values import Vector
 from tillwatch.patterns.expression import (
@@ -20,9 +21,12 @@ from tillwatch.patterns.expression import (
     Or,
     PercentileCont,
     PercentRank,
+    Text,
     children,
     walk,
 )
+from tillwatch.patterns.kinds import ValueKind, text_compared
+from tillwatch.patterns.program import Plan
 from tillwatch.patterns.shown import show
 
 Kind = Literal["all", "any", "not", "clause"]
@@ -76,6 +80,10 @@ class View:
 
     def value(self, tree: Expr) -> Any:
         """The value of an expression as evidence has it; None when it is unknown."""
+        if isinstance(tree, Text):
+            return tree.value
+        if isinstance(tree, Name) and str(tree) in self.facts.get("columns", {}):
+            return self.facts["columns"][str(tree)]
         return plain(self.vector(tree), self.digits)[0]
 
     def clause(self, tree: Expr) -> Clause:
@@ -101,7 +109,8 @@ class View:
         for node in walk(tree):
             match node:
                 case Name():
-                    part, name = "features", str(node)
+                    name = str(node)
+                    part = "columns" if name in self.facts.get("columns", {}) else "features"
                 case PercentRank():
                     part, name = "ranks", show(node)
                 case PercentileCont():
@@ -122,8 +131,45 @@ class KeyView(View):
         self.facts = evidence(condition, self.slots, chunk)[0]
 
     def vector(self, tree: Expr) -> Vector:
-        found = self.condition.evaluate(tree, self.slots, self.condition.plan.per)
-        return Vector(found.kind, np.atleast_1d(found.data), None if found.null is None else np.atleast_1d(found.null))
+        return one(self.condition.evaluate(tree, self.slots, self.condition.plan.per))
+
+
+class EvidenceView(View):
+    """A condition as the evidence of a detection says it was: for a transaction, with the values before it."""
+
+    def __init__(self, plan: Plan, facts: Mapping[str, Any], digits: int) -> None:
+        self.plan, self.facts, self.digits = plan, facts, digits
+
+    def vector(self, tree: Expr) -> Vector:
+        return one(evaluate(tree, self._leaf, 1, self.digits))
+
+    def _leaf(self, node: Expr) -> Vector | None:
+        if isinstance(node, Name):
+            use = self.plan.uses[str(node)]
+            return known(use.kind, self.facts["columns" if use.column else "features"][str(node)], self.digits)
+        if isinstance(node, Compare) and (found := text_compared(node, self.plan.uses)):
+            column, text = found
+            equal = self.facts["columns"][str(column)] == text.value
+            return Vector("bool", np.array([equal == (node.op == "=")]))
+        return None
+
+
+def one(vector: Vector) -> Vector:
+    """A vector that is one long, also of a constant."""
+    return Vector(vector.kind, np.atleast_1d(vector.data), None if vector.null is None else np.atleast_1d(vector.null))
+
+
+def known(kind: ValueKind, value: Any, digits: int) -> Vector:
+    """A value as evidence has it, as it was; None is unknown.
+
+    >>> known("decimal", 4.55, 2), known("int", None, 2).null
+    (Vector(kind='decimal', data=array([455]), null=None), array([ True]))
+    """
+    if value is None:
+        return Vector(kind, np.zeros(1, np.float64 if kind == "float" else np.int64), np.ones(1, np.bool_))
+    if kind == "text":
+        return Vector(kind, np.zeros(1, np.int64))
+    return Vector(kind, np.array([round(value * 10**digits) if kind == "decimal" else value]))
 
 
 def joined(tree: And | Or) -> list[Expr]:

@@ -9,13 +9,15 @@ from typing import Any
 import polars as pl
 
 from tillwatch.detect.setup import Setup
+from tillwatch.engine.row_judge import RowJudge
 from tillwatch.errors import ConfigError, LogError
-from tillwatch.history.clauses import Clause, KeyView, as_json
+from tillwatch.history.clauses import Clause, EvidenceView, KeyView, View, as_json
 from tillwatch.history.reading import check_whole, time_of
 from tillwatch.history.refold import Place, Progress, Refold, alone, slot_of
 from tillwatch.landing import Landing
 from tillwatch.model import RESERVED, SOURCE_ROW, Detection
 from tillwatch.patterns.pattern import Pattern
+from tillwatch.patterns.program import Plan
 from tillwatch.pipeline import Pipeline
 from tillwatch.retry import Retry
 from tillwatch.state.base import StoredDetection
@@ -31,7 +33,8 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A detection explained. `rows` are the valid rows of its key up to its chunk, `newest` the last of them, in order.
+    """A detection explained. `rows` are the valid rows of its key up to its chunk, or up to its transaction where that
+    was judged; `newest` are the last of them, in order. `row` is that transaction's, else None.
 
     `first_row` and `last_row` are those of the chunk in its source `file`; `time` is what `time_column` says in the
     chunk's last row, None without such a column.
@@ -48,6 +51,12 @@ class Explanation:
     rows: int
     newest: tuple[Transaction, ...]
 
+    @property
+    def row(self) -> int | None:
+        """The number in the source file of the transaction that was judged."""
+        row: int | None = self.stored.detection.evidence.get("row")
+        return row
+
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
         d = self.stored.detection
@@ -60,6 +69,7 @@ class Explanation:
             "chunk": {
                 "number": d.chunk,
                 "file": self.file,
+                "row": self.row,
                 "first_row": self.first_row,
                 "last_row": self.last_row,
                 "time": self.time,
@@ -90,12 +100,11 @@ def explain(
     stored, setup = retry(lambda: _stored(pipeline, seq))
     landing, detection = pipeline.landing, stored.detection
     retry(lambda: check_whole(landing))
-    again = Refold(alone(setup, detection.pattern), detection.key, rows)
+    place = (detection.chunk, detection.evidence["row"]) if "row" in detection.evidence else None
+    again = Refold(alone(setup, detection.pattern), detection.key, rows, place)
     again.read(landing, detection.chunk, retry, on_progress)
     _check_same(stored, again)
-    slot = slot_of(again.fold, again.plan.per, detection.key)
-    assert slot is not None  # it was just detected
-    view = KeyView(again.fold.judges[0].condition, slot, detection.chunk)
+    view = _view(again, detection)
     chunk = retry(lambda: landing.read(detection.chunk))
     info, time_column = chunk.info, pipeline.settings.columns.time
     return Explanation(
@@ -112,6 +121,16 @@ def explain(
     )
 
 
+def _view(again: Refold, detection: Detection) -> View:
+    """The condition as it was when it was detected."""
+    judge = again.fold.judges[0]
+    if isinstance(judge, RowJudge):
+        return EvidenceView(again.plan, detection.evidence, again.setup.program.digits)
+    slot = slot_of(again.fold, again.plan.per, detection.key)
+    assert slot is not None  # it was just detected
+    return KeyView(judge.condition, slot, detection.chunk)
+
+
 def _stored(pipeline: Pipeline, seq: int) -> tuple[StoredDetection, Setup]:
     """The detection, and the patterns that were in force then."""
     with pipeline.opened(readonly=True) as state, state.snapshot():
@@ -125,7 +144,8 @@ def _stored(pipeline: Pipeline, seq: int) -> tuple[StoredDetection, Setup]:
 
 def _check_same(stored: StoredDetection, again: Refold) -> None:
     """Raises LogError when the landing zone does not give the detection with its evidence."""
-    same = [d for d in again.detections if d.chunk == stored.detection.chunk]
+    row = stored.detection.evidence.get("row")
+    same = [d for d in again.detections if d.chunk == stored.detection.chunk and d.evidence.get("row") == row]
     if not same:
         chunks = ", ".join(str(d.chunk) for d in again.detections) or "none up to there"
         raise LogError(
@@ -133,7 +153,7 @@ def _check_same(stored: StoredDetection, again: Refold) -> None:
             f"again at {chunks}. Run 'tillwatch audit' to see what was changed."
         )
     difference = _difference(stored.detection, same[0])
-    said = stored.detection.evidence.get("features", {}).get("transactions")
+    said = counted(stored.detection, again.plan)
     if said is not None and said != again.rows.count:
         difference = f"found again: {again.rows.count} of {said} transactions"
     if difference:
@@ -141,6 +161,14 @@ def _check_same(stored: StoredDetection, again: Refold) -> None:
             f"seq {stored.seq} has other evidence than the landing zone gives: {difference}. Run 'tillwatch audit' to "
             "see what was changed."
         )
+
+
+def counted(detection: Detection, plan: Plan) -> int | None:
+    """How many transactions the evidence says there were, the one that was judged included; None if it does not."""
+    use = plan.uses.get("transactions")
+    if use is None or use.parts != ("transactions",):  # a feature of its own by that name
+        return None
+    return int(detection.evidence["features"]["transactions"]) + ("row" in detection.evidence)
 
 
 def _difference(stored: Detection, found: Detection) -> str:

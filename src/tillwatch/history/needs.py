@@ -1,12 +1,13 @@
 """What a condition lacks for a key: how far each clause is from true, and what would bring it there.
 
 What is said of a key's own counts and ranks is exact: so many more transactions of the key, and nothing else in
-between, and the clause is true; with one fewer it is not.
+between, and the clause is true; with one fewer it is not. In a window of time, they have to come now.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from tillwatch.engine.condition import clause_parts, rank_against_number
+from tillwatch.engine.table import Table
 from tillwatch.engine.values import Vector
-from tillwatch.history.clauses import Clause, KeyView, Need
+from tillwatch.history.clauses import Clause, KeyView, Need, View
 from tillwatch.patterns.expression import Compare, Expr, IsNull, Name, Number, PercentRank, walk
-from tillwatch.patterns.program import Use, grain_of
+from tillwatch.patterns.program import Accumulator, Grain, Plan, Use, grain_of
 from tillwatch.patterns.shown import show
 
 _OPPOSITE = {"=": "<>", "<>": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -39,7 +41,9 @@ class Change:
 class Needs:
     """Works out needs for one key. `negative` says whether amounts may be."""
 
-    view: KeyView
+    view: View
+    plan: Plan
+    tables: Mapping[Grain, Table]
     negative: bool
 
     def of(self, clause: Clause, wanted: bool = True) -> Clause:
@@ -53,12 +57,29 @@ class Needs:
 
     def _need(self, tree: Expr, wanted: bool) -> Need:
         match tree:
+            case Compare() if self._columns(tree):
+                return self._transaction(tree, tree.op if wanted else _OPPOSITE[tree.op])
             case Compare() if any(isinstance(node, Name) for node in walk(tree)):
                 return self._comparison(tree, wanted)
             case IsNull(x=x):
                 return Need(f"{show(x)} {'unknown' if wanted else 'known'}", show(x))
             case _:
                 return Need("nothing: it is the same for every key", possible=False)
+
+    def _columns(self, tree: Expr) -> list[Name]:
+        """The columns of the transaction that an expression reads."""
+        return [n for n in walk(tree) if isinstance(n, Name) and self._use(n).column is not None]
+
+    def _transaction(self, tree: Compare, op: str) -> Need:
+        """What the next transaction has to be."""
+        for side, other, way in ((tree.left, tree.right, op), (tree.right, tree.left, _FLIPPED[op])):
+            if isinstance(side, Name) and self._use(side).column is not None and not self._columns(other):
+                value = self.view.value(other)
+                if value is None:
+                    return self._unknown(other)
+                bound = f"'{value}'" if isinstance(value, str) else _shown(self._exact(other))
+                return Need(f"a transaction with {side} {way} {bound}", str(side))
+        return Need(f"a transaction with {show(Compare(op, tree.left, tree.right))}", show(tree.left))  # type: ignore[arg-type]
 
     def _comparison(self, tree: Compare, wanted: bool) -> Need:
         for side in (tree.left, tree.right):
@@ -83,24 +104,20 @@ class Needs:
         return Need(f"{show(side)} known; it is unknown now", show(side))
 
     def _exact(self, tree: Expr) -> Fraction:
-        return exact(self.view.vector(tree), self.view.condition.digits)
+        return exact(self.view.vector(tree), self.view.digits)
 
     def _use(self, name: Name) -> Use:
-        return self.view.condition.plan.uses[str(name)]
+        return self.plan.uses[str(name)]
 
-    def _kept_as(self, use: Use) -> str:
-        """What the feature is kept as: an accumulator's operation, or avg, or lookup."""
-        if use.lookup is not None:
-            return "lookup"
-        if use.average:
-            return "avg"
-        accumulators = self.view.condition.tables[use.grain].spec.accumulators
-        return next(a.op for a in accumulators if a.name == use.parts[0])
+    def _accumulator(self, use: Use) -> Accumulator:
+        """The first of those that the feature is made of."""
+        kept = self.tables[use.grain].spec.accumulators
+        return use.passing[0] if use.passing else next(a for a in kept if a.name == use.parts[0])
 
     def _move(self, side: Expr, op: str, bound: Fraction) -> Need:
         """`side op bound`, the bound being fixed."""
         vector = self.view.vector(side)
-        value = exact(vector, self.view.condition.digits)
+        value = exact(vector, self.view.digits)
         change = change_of(op, value, bound, whole=vector.kind == "int")
         if change is None:
             return Need(f"{show(side)} of {_shown(bound)}, which a whole number never is", show(side), possible=False)
@@ -113,24 +130,29 @@ class Needs:
         return _need(show(side), op, bound, change)
 
     def _feature(self, name: Name, op: str, bound: Fraction, change: Change) -> Need:
-        kept_as, by = self._kept_as(self._use(name)), change.by
+        use, by = self._use(name), change.by
         need = _need(str(name), op, bound, change)
-        if kept_as == "lookup":
+        if use.lookup is not None:
             return replace(need, text=f"{need.text}; it comes from a lookup, not from transactions", possible=False)
+        if use.average or use.spread is not None:
+            return need
+        kept = self._accumulator(use)
         falls = op in ("<", "<=") or by < 0
-        if falls and (kept_as in _RISING or (kept_as == "sum" and not self.negative)):
-            return replace(need, text=f"{need.text}, and it never falls", possible=False)
-        if not falls and op != "<>" and kept_as == "min":
-            return replace(need, text=f"{need.text}, and it never rises", possible=False)
-        if kept_as in ("count", "distinct") and by > 0:
-            return replace(need, text=f"{_shown(by)} more {_counted(name, by)}")
+        if kept.window is None:
+            if falls and (kept.op in _RISING or (kept.op == "sum" and not self.negative)):
+                return replace(need, text=f"{need.text}, and it never falls", possible=False)
+            if not falls and op != "<>" and kept.op == "min":
+                return replace(need, text=f"{need.text}, and it never rises", possible=False)
+        if kept.op in ("count", "distinct") and by > 0:
+            within = f" within {kept.window.text}" if kept.window else ""
+            return replace(need, text=f"{_shown(by)} more {_counted(name, kept, by)}{within}")
         return need
 
     def _apart(self, tree: Compare, op: str) -> Need:
         """Neither side is fixed."""
         left, right = (self.view.vector(side) for side in (tree.left, tree.right))
         whole = left.kind == right.kind == "int"
-        value, bound = (exact(v, self.view.condition.digits) for v in (left, right))
+        value, bound = (exact(v, self.view.digits) for v in (left, right))
         change = change_of(op, value, bound, whole=whole)
         assert change is not None  # two whole numbers can be equal
         if op in ("=", "<>"):
@@ -160,6 +182,7 @@ class Needs:
 
     def _population(self, rank: PercentRank) -> tuple[int, list[Fraction], int]:
         """The size of the population, the values of all others in order, and how many of them are below this key."""
+        assert isinstance(self.view, KeyView)  # there are no ranks of transactions
         condition, slot = self.view.condition, self.view.slots[0]
         use, over = self._use(rank.x), grain_of(rank.over)
         members = condition.group_members(over).of(int(condition.table.up[over][slot]))
@@ -228,8 +251,12 @@ def _shown(number: Fraction) -> str:
     return f"{'-' if scaled < 0 else ''}{whole:,}{'.' if fraction else ''}{fraction}"
 
 
-def _counted(name: Name, count: Fraction) -> str:
-    """What a count counts, as its name says."""
-    words = name.name.replace("_", " ")
-    words = words.removesuffix("s") if count == 1 else words
-    return f"{words} of the {name.qualifier}" if name.qualifier else words
+def _counted(name: Name, kept: Accumulator, count: Fraction) -> str:
+    """What a count counts, as far as it can be said in words."""
+    if kept.op == "distinct":
+        words = name.name.replace("_", " ")
+        words = words.removesuffix("s") if count == 1 else words
+    else:
+        words = "transaction" if count == 1 else "transactions"
+    of = f" of the {name.qualifier}" if name.qualifier else ""
+    return words + of + (f" that {name.name} counts" if kept.op == "count" and kept.where is not None else "")

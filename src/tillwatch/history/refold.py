@@ -21,10 +21,12 @@ from tillwatch.errors import ConfigError
 from tillwatch.history.reading import batches
 from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
 from tillwatch.landing import Landing
-from tillwatch.model import SOURCE_FILE, SOURCE_ROW, Detection
-from tillwatch.patterns.features import KEY_COLUMNS
+from tillwatch.model import Detection
 from tillwatch.patterns.program import Grain, Plan, Program
 from tillwatch.retry import Retry
+
+_REWRITTEN = ("gender", "amount")
+"""Keys that are more than cleaned: their text need not be part of the text as it came."""
 
 Progress = Callable[[int, int], None]
 """Hears of chunks read, and chunks in all."""
@@ -56,12 +58,16 @@ def plan_of(program: Program, pattern: str) -> Plan:
 
 
 def alone(setup: Setup, pattern: str) -> Setup:
-    """The setup with one of its patterns and what that needs. Raises ConfigError when it is not configured."""
+    """The setup with one of its patterns and what that needs; rows know their numbers.
+
+    Raises ConfigError when it is not configured.
+    """
     program, plan = setup.program, plan_of(setup.program, pattern)
     own = compiled(program, [plan.pattern])
     own = replace(own, plans=tuple(replace(p, first=plan.first) for p in own.plans))  # not judged before it was there
     used = {name for table in own.tables for name in table.lookups}
-    return replace(setup, program=own, lookups=[data for data in setup.lookups if data.spec.name in used])
+    lookups = [data for data in setup.lookups if data.spec.name in used]
+    return replace(setup, program=own, lookups=lookups, detail=replace(setup.detail, numbers=True))
 
 
 def slot_of(fold: Fold, grain: Grain, key: Mapping[str, str]) -> int | None:
@@ -74,11 +80,15 @@ def slot_of(fold: Fold, grain: Grain, key: Mapping[str, str]) -> int | None:
 
 @dataclass(slots=True)
 class Refold:
-    """The fold of one pattern for one key. `setup` is of that pattern alone; `newest` rows of the key are noted."""
+    """The fold of one pattern for one key. `setup` is of that pattern alone; `newest` rows of the key are noted.
+
+    `until` is a place, chunk and row, after which rows are not noted any more; None notes all.
+    """
 
     setup: Setup
     key: Mapping[str, str]
     newest: int = 0
+    until: tuple[int, int] | None = None
     fold: Fold = field(init=False)
     rows: KeyRows = field(init=False)
     detections: list[Detection] = field(init=False, default_factory=list)
@@ -96,28 +106,35 @@ class Refold:
         """Folds the chunks 0…last. Raises LogError."""
         for batch in batches(landing, range(last + 1), columns_of(self.setup), retry):
             numbers = [chunk.info.number for chunk in batch]
-            frames = [possible_rows(chunk.frame, self.setup.columns, self.plan.partition, self.key) for chunk in batch]
-            for frame, (number, decoded, outcome) in zip(frames, stepped(self.fold, numbers, frames), strict=True):
-                self._note(number, frame, decoded)
+            frames = [possible_rows(chunk.frame, self.setup.columns, self._partition, self.key) for chunk in batch]
+            for number, decoded, outcome in stepped(self.fold, numbers, frames):
+                self._note(number, decoded)
                 self.detections += [d for d in outcome.detections if d.key == self.key]
             on_progress(numbers[-1] + 1, last + 1)
 
-    def _note(self, number: int, frame: pl.DataFrame, decoded: Decoded) -> None:
-        """Counts the rows of the key, and notes where the newest of them are."""
-        mine = self._mine(decoded)
-        self.rows.count += len(mine)
-        valid = np.ones(frame.height, np.bool_)
-        valid[[reject.row for reject in decoded.rejects]] = False
-        shown = np.flatnonzero(valid)[mine[-self.newest :] if self.newest else mine[:0]].tolist()
-        for file, row in frame[shown].select(SOURCE_FILE, SOURCE_ROW).iter_rows():
-            self.rows.newest.append(Place(number, file, row))
+    @property
+    def _partition(self) -> Grain:
+        """The keys by which rows can be cut off; where the clock of the stream matters, all rows are needed."""
+        timed = self.setup.program.windows or self.setup.lateness.quarantine
+        return () if timed else self.plan.partition
 
-    def _mine(self, decoded: Decoded) -> NDArray[np.intp]:
-        """The places of the key's rows among the valid ones."""
+    def _note(self, number: int, decoded: Decoded) -> None:
+        """Counts the rows of the key, and notes where the newest of them are."""
+        places = decoded.rows.number
+        assert places is not None  # `alone` asks for them
+        mine = places[self._mine(decoded)]
+        if self.until is not None and number == self.until[0]:
+            mine = mine[mine <= self.until[1]]
+        self.rows.count += len(mine)
+        newest = mine[max(0, len(mine) - self.newest) :].tolist()
+        self.rows.newest.extend(Place(number, decoded.rows.source, row) for row in newest)
+
+    def _mine(self, decoded: Decoded) -> NDArray[np.bool_]:
+        """Which of the valid rows are the key's."""
         mine = np.ones(len(decoded.rows), np.bool_)
         for name in self.plan.per:
             mine &= decoded.rows.codes[name] == self.fold.decoder.dictionaries[name].code(self.key[name])
-        return np.flatnonzero(mine)
+        return mine
 
 
 def possible_rows(
@@ -132,6 +149,6 @@ def possible_rows(
     tests = [
         pl.col(column).str.contains(key[name], literal=True).fill_null(True)
         for name in partition
-        if name in KEY_COLUMNS and frame.schema.get(column := columns[name]) == pl.String
+        if name not in _REWRITTEN and frame.schema.get(column := columns[name]) == pl.String
     ]
     return frame.filter(*tests) if tests else frame

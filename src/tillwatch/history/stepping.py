@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import polars as pl
 
 from tillwatch.detect.setup import Setup
-from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Compiler, Program
@@ -20,8 +21,7 @@ def compiled(program: Program, patterns: Sequence[Pattern]) -> Program:
 
 def fold_of(setup: Setup, program: Program) -> Fold:
     """An empty fold of this program, over rows as the setup reads them."""
-    decoder = Decoder(setup.columns, program.digits, setup.negative, setup.optional)
-    return Fold(program, decoder, setup.lookups)
+    return replace(setup, program=program).fold(setup.decoder())
 
 
 def columns_of(setup: Setup) -> list[str]:
@@ -34,4 +34,5 @@ def stepped(
 ) -> Iterator[tuple[int, Decoded, Outcome]]:
     """Folds some chunks, given by their numbers and frames; each with its rows and what it brought."""
     for number, decoded in zip(numbers, fold.decoder.decode(frames), strict=True):
-        yield number, decoded, fold.step(number, decoded.rows)
+        admitted = fold.admit(decoded)
+        yield number, admitted, fold.step(number, admitted.rows)

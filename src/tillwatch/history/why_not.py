@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from tillwatch.detect.recovery import recover
 from tillwatch.detect.setup import Setup
+from tillwatch.engine.amounts import AmountDictionary
 from tillwatch.engine.dictionary import clean, clean_gender
 from tillwatch.engine.fold import Fold
+from tillwatch.engine.row_judge import RowJudge
 from tillwatch.errors import ConfigError, LogError, StateMissing
 from tillwatch.history.clauses import Clause, KeyView, as_json
 from tillwatch.history.needs import Needs
+from tillwatch.history.next_row import NextRowView
 from tillwatch.history.reading import check_whole
 from tillwatch.history.refold import Progress, Refold, alone, plan_of, slot_of
 from tillwatch.history.stepping import fold_of
@@ -32,7 +37,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a pattern stands for a key after `chunk`.
+    """How a pattern stands for a key after `chunk`; one that is judged on transactions, for the next one of the key.
 
     `condition` is None when no valid row of the key has come; `unseen` then says which of its parts have not come
     either. The parts of the condition that keep it from being true have a `need`.
@@ -81,24 +86,35 @@ def why_not(
     when there is no state.
     """
     plan = plan_of(pipeline.composed.program, pattern)
-    key = key_of(plan, given)
+    key = key_of(plan, given, pipeline.composed.program.digits)
     setup = pipeline.read_setup(retry)
     if at is None:
         return _now(pipeline, setup, plan, key, retry)
     return _then(pipeline, alone(setup, pattern), key, at, retry, on_progress)
 
 
-def key_of(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
+def key_of(plan: Plan, given: Mapping[str, str], digits: int) -> dict[str, str]:
     """The key of a pattern from its parts as they were typed. Raises ConfigError when one is missing or too many."""
     per, name = plan.per, plan.pattern.id
     if wrong := [k for k in given if k not in per]:
         raise ConfigError(f"{name} is per {', '.join(per)}; '{wrong[0]}' is not one of its keys")
     if missing := [k for k in per if k not in given]:
         raise ConfigError(f"{name} is per {', '.join(per)}; say which {' and which '.join(missing)}")
-    key = {k: clean_gender(given[k]) if k == "gender" else clean(given[k]) for k in per}
+    key = {k: _cleaned(k, given[k], digits) for k in per}
     if empty := [k for k, text in key.items() if not text]:
         raise ConfigError(f"{empty[0]} is empty: rows without it are not valid")
     return key
+
+
+def _cleaned(name: str, text: str, digits: int) -> str:
+    """A part of a key as rows have it."""
+    if name != "amount":
+        return clean_gender(text) if name == "gender" else clean(text)
+    try:
+        amounts = AmountDictionary(digits)
+        return amounts.texts(np.array([amounts.code(clean(text))]))[0]
+    except ArithmeticError:
+        raise ConfigError(f"amount: found '{text}', expected a decimal number") from None
 
 
 def _now(pipeline: Pipeline, setup: Setup, plan: Plan, key: Mapping[str, str], retry: Retry) -> Answer:
@@ -146,5 +162,9 @@ def _answer(
     if slot is None:
         return Answer(plan.pattern, key, chunk, None, detected)
     judge = next(j for j in fold.judges if j.plan.pattern.id == plan.pattern.id)
-    view = KeyView(judge.condition, slot, chunk)
-    return Answer(plan.pattern, key, chunk, Needs(view, negative).of(view.clause(judge.plan.tree)), detected)
+    if isinstance(judge, RowJudge):
+        view: KeyView | NextRowView = NextRowView(fold, judge, key, chunk)
+    else:
+        view = KeyView(judge.condition, slot, chunk)
+    condition = Needs(view, judge.plan, fold.tables, negative).of(view.clause(judge.plan.tree))
+    return Answer(plan.pattern, key, chunk, condition, detected)

@@ -11,6 +11,7 @@ from tillwatch.errors import LogError, ObjectExists
 from tillwatch.landing.layout import LayoutName, layout_of
 from tillwatch.landing.merged import MergedChunks, Range
 from tillwatch.landing.removed import Record, decode_record, encode_record, record_name
+from tillwatch.model import REACH, Reach
 from tillwatch.state.base import State
 from tillwatch.stores.base import Store
 
@@ -26,8 +27,8 @@ class Limit:
 def limit(state: State, days: int, now: datetime, outputs: Iterable[str], *, files: bool) -> Limit:
     """Which chunks are not needed any more, as the state knows it.
 
-    These were processed `days` days before `now` or earlier, the saved tables are beyond them, and their detections are
-    published (if there are `files`) and delivered to each of the `outputs`.
+    These were processed `days` days before `now` or earlier, the saved tables are beyond them, no window reaches back
+    to them, and their detections are published (if there are `files`) and delivered to each of the `outputs`.
     """
     with state.snapshot():
         return min(_limits(state, days, now, outputs, files=files), key=lambda found: found.chunk)
@@ -39,6 +40,8 @@ def _limits(state: State, days: int, now: datetime, outputs: Iterable[str], *, f
     young = (n for n, at in processed.items() if datetime.fromisoformat(at) > now - timedelta(days=days))
     yield Limit(next(young, max(processed, default=-1) + 1), f"not known to be processed {_days(days)} ago or earlier")
     yield Limit(cursor.tables, "the tables of the state are not saved beyond")
+    if reach := state.get_meta(REACH):
+        yield Limit(Reach.of(reach).first, "windows of the patterns still need them")
     waiting = {"not all detections are planned for a file": cursor.seq - state.unplanned()}
     if files and (plans := state.unpublished()):
         waiting["not all detections are published"] = plans[0].first

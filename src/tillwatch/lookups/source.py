@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tillwatch.errors import ConfigError
 from tillwatch.patterns.features import TEXT_COLUMNS
-from tillwatch.patterns.program import LookupSpec, ValueKind, grain_of
+from tillwatch.patterns.kinds import ValueKind
+from tillwatch.patterns.program import LookupSpec, grain_of
 
 _VALUE = re.compile(r"\s*(avg|sum|min|max|count)\s*\(\s*(\*|\"[^\"]+\"|[\w ]+?)\s*\)\s*", re.IGNORECASE)
 _KINDS: Mapping[str, ValueKind] = {"avg": "float", "count": "int"}

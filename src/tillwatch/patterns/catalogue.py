@@ -15,10 +15,10 @@ from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, 
 from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.examples import Example, Reader
 from tillwatch.patterns.expression import Expr, ExpressionError, Truth, parse
-from tillwatch.patterns.features import TEXT_COLUMNS, Feature, parse_feature
+from tillwatch.patterns.features import GRAIN_ORDER, Feature, parse_feature
 from tillwatch.patterns.fields import FIELDS, REQUIRED
 from tillwatch.patterns.mistakes import near
-from tillwatch.patterns.pattern import Emit, Pattern, Spot
+from tillwatch.patterns.pattern import Emit, Judge, Pattern, Spot
 
 T = TypeVar("T", bound=str)
 
@@ -32,7 +32,7 @@ def built_in() -> dict[str, str]:
     """The catalogue: pattern id to the text of its file.
 
     >>> sorted(built_in())
-    ['PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
+    ['DUPLICATE', 'FREQUENCY', 'OUTLIER', 'PatId1', 'PatId1-cont', 'PatId2', 'PatId3']
     """
     files = [f for f in _CATALOGUE.iterdir() if f.name.endswith(".yaml") and f.name != "features.yaml"]
     return {f.name.removesuffix(".yaml"): f.read_text("utf-8") for f in files}
@@ -163,6 +163,7 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
     examples: tuple[Example, ...] = ()
     tree: Expr = Truth(True)
     emit, cleared, mode = _EMITS[0], False, _MODES[0]
+    judge: Judge = "chunk"
     with told:
         _check_fields(root)
     texts = _texts(root, told)
@@ -172,12 +173,16 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
     with told:
         tree = _tree(texts, numbers, _spot(root.items["when"], name, text)) if "when" in texts else tree
     with told:
+        judge = _judge(root)
+    with told:
         per = _per(root) if "per" in root.items else ()
     with told:
-        reader = Reader(per or TEXT_COLUMNS, numbers, lambda node: _spot(node, name, text))
+        reader = Reader(per or GRAIN_ORDER, numbers, lambda node: _spot(node, name, text))
         examples = reader.read(root.items["examples"]) if "examples" in root.items else ()
     with told:
         emit = _choice_of(root, "emit", _EMITS)
+        if judge == "transaction" and emit != "once":
+            raise PatternError(f"{root.items['emit'].place}: emit: a pattern judged on each transaction is told once")
     with told:
         cleared = _flag(root, "cleared")
     with told:
@@ -194,6 +199,7 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
         tree,
         features,
         _spot(root.items["when"], name, text),
+        judge,
         " ".join(texts.get("runbook", "").split()),
         examples,
         emit,
@@ -288,16 +294,26 @@ def _text(root: MapNode, key: str) -> str:
     return node.raw if key == "when" and isinstance(node, ScalarNode) else value
 
 
+def _judge(root: MapNode) -> Judge:
+    if "judge" not in root.items:
+        return "chunk"
+    node = root.items["judge"]
+    match node.plain():
+        case "chunk" | "transaction" as judge:
+            return judge
+    raise PatternError(f"{node.place}: judge: found {node.shown()}, expected chunk or transaction")
+
+
 def _per(root: MapNode) -> tuple[str, ...]:
     node = root.items["per"]
     plain = node.plain()
     keys = plain if isinstance(plain, list) else [plain]
-    wrong = [k for k in keys if k not in TEXT_COLUMNS]
+    wrong = [k for k in keys if k not in GRAIN_ORDER]
     if wrong or not keys or len(set(map(str, keys))) != len(keys):
-        hint = "".join(near(k, TEXT_COLUMNS) for k in wrong if isinstance(k, str))
+        hint = "".join(near(k, GRAIN_ORDER) for k in wrong if isinstance(k, str))
         raise PatternError(
             f"{node.place}: per: found {node.shown()} {plain!r}, {hint}expected one or more different keys of "
-            f"{', '.join(TEXT_COLUMNS)}"
+            f"{', '.join(GRAIN_ORDER)}"
         )
     return tuple(str(k) for k in keys)
 

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from tillwatch.patterns.claims import Claim, Known, Ordered, Within
 from tillwatch.patterns.expression import Expr, Name, PercentileCont, PercentRank, conjuncts, walk
-from tillwatch.patterns.features import Feature
+from tillwatch.patterns.features import SPREADS, Feature
+from tillwatch.patterns.pattern import Judge
 from tillwatch.patterns.program import Grain, Plan, plain_filter
 from tillwatch.patterns.ranges import NOT_NEGATIVE, Range
 from tillwatch.patterns.shown import show
@@ -39,19 +40,24 @@ def facts_of(plan: Plan, features: Mapping[str, Feature], *, negative: bool) -> 
     used = [
         _Used(label, use.grain, features[label.rpartition(".")[2]])
         for label, use in plan.uses.items()
-        if use.lookup is None
+        if use.lookup is None and use.column is None
     ]
-    found = [fact for u in used for fact in _alone(u, negative=negative)]
+    found = [fact for u in used for fact in _alone(u, plan.pattern.judge, negative=negative)]
+    if not negative and "amount" in plan.uses and plan.uses["amount"].column:
+        found.append(Fact(Within("amount", NOT_NEGATIVE), "amounts are not negative"))
     found += [fact for a in used for b in used if a is not b and (fact := _beside(a, b, negative=negative))]
     not_negative = {fact.claim.value for fact in found if isinstance(fact.claim, Within)}
     return found + list(_ranks(plan.tree, not_negative))
 
 
-def _alone(used: _Used, *, negative: bool) -> Iterator[Fact]:
+def _alone(used: _Used, judge: Judge, *, negative: bool) -> Iterator[Fact]:
     name, kind = used.name, used.feature.kind
     if kind in _COUNTS:
-        yield Fact(Known(name, known=True), f"{name} is a count and always known")
+        if judge == "chunk" or used.feature.window is None:  # else a row may be too late for the window
+            yield Fact(Known(name, known=True), f"{name} is a count and always known")
         yield Fact(Within(name, NOT_NEGATIVE), f"{name} is a count and never negative")
+    elif kind in SPREADS:
+        yield Fact(Within(name, NOT_NEGATIVE), f"{name} is never negative")
     elif not negative:
         yield Fact(Within(name, NOT_NEGATIVE), f"amounts are not negative, nor is {name}")
     if kind == "distinct" and used.feature.column in used.grain:
@@ -80,7 +86,10 @@ _AT_MOST_NOT_NEGATIVE = {("sum", "sum"), ("max", "sum"), ("min", "sum")}
 
 
 def _narrower(a: _Used, b: _Used) -> bool:
-    """Whether every row that a looks at is one that b looks at."""
+    """Whether every row that a looks at is one that b looks at. The last rows of one key are not those of another."""
+    window = b.feature.window
+    if window is not None and (window.kind == "transactions" or window != a.feature.window):
+        return False
     return set(b.grain) <= set(a.grain) and set(_filters(b.feature)) <= set(_filters(a.feature))
 
 

@@ -30,10 +30,13 @@ from tillwatch.patterns.expression import (
 )
 from tillwatch.patterns.mistakes import meant, near
 from tillwatch.patterns.shown import show
+from tillwatch.patterns.windows import Window, split_window
 
 TEXT_COLUMNS = ("customer", "merchant", "category", "gender")
-"""Mapped columns that hold text: they can be counted distinct, filtered on, and be keys. Their order is the
-order of keys in every grain."""
+"""Mapped columns that hold text: they can be counted distinct, filtered on, and be keys."""
+
+GRAIN_ORDER = (*TEXT_COLUMNS, "amount")
+"""What can be a key, in the order of keys in every grain. An amount is a key by its canonical decimal."""
 
 KEY_COLUMNS = ("customer", "merchant", "category")
 """Mapped columns that a valid row must have: keys."""
@@ -41,16 +44,28 @@ KEY_COLUMNS = ("customer", "merchant", "category")
 NUMBER_COLUMNS = ("amount",)
 """Mapped columns that hold numbers: they can be summed, averaged, compared."""
 
-Kind = Literal["count", "sum", "avg", "min", "max", "distinct"]
+Spread = Literal["stddev", "stddev_pop", "variance", "variance_pop"]
+Kind = Literal["count", "sum", "avg", "min", "max", "distinct", "stddev", "stddev_pop", "variance", "variance_pop"]
+SPREADS: tuple[Spread, ...] = ("stddev", "stddev_pop", "variance", "variance_pop")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_FUNCTIONS: dict[type[exp.Expr], Kind] = {exp.Sum: "sum", exp.Avg: "avg", exp.Min: "min", exp.Max: "max"}
+_FUNCTIONS: dict[type[exp.Expr], Kind] = {
+    exp.Sum: "sum",
+    exp.Avg: "avg",
+    exp.Min: "min",
+    exp.Max: "max",
+    exp.Stddev: "stddev",
+    exp.StddevSamp: "stddev",
+    exp.StddevPop: "stddev_pop",
+    exp.Variance: "variance",
+    exp.VariancePop: "variance_pop",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
     """An aggregate over the rows of one key; which key is said where it is used.
 
-    `column` is None for count(*); `where` keeps the rows that count, all of them when None.
+    `column` is None for count(*); `where` keeps the rows that count, all of them when None, and so does `window`.
     """
 
     name: str
@@ -58,20 +73,22 @@ class Feature:
     column: str | None
     where: Expr | None
     text: str
+    window: Window | None = None
 
 
 def parse_feature(name: str, text: str) -> Feature:
     """The feature that `text` declares. Raises ExpressionError."""
     if not _NAME.fullmatch(name):
         raise ExpressionError(f"'{name}' cannot be a feature's name: use letters a to z, digits and _")
-    tree = parse_sql(text)
+    aggregate, window = split_window(text)
+    tree = parse_sql(aggregate)
     where: Expr | None = None
     if isinstance(tree, exp.Filter):
         where = convert(tree.expression.this, {})
         _check_filter(where)
         tree = tree.this
     kind, column = _aggregate(tree)
-    return Feature(name, kind, column, where, text.strip())
+    return Feature(name, kind, column, where, text.strip(), window)
 
 
 def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
@@ -89,8 +106,8 @@ def _aggregate(tree: exp.Expr) -> tuple[Kind, str | None]:
         return kind, _column(inner, NUMBER_COLUMNS, f"{kind}(…)")
     hint = meant(tree.name, ("count", *_FUNCTIONS.values())) if isinstance(tree, exp.Anonymous) else ""
     raise ExpressionError(
-        f"'{tree.sql()}' is not a feature{hint}. Write count(*), count(distinct column), sum, avg, min or max of "
-        "amount, each with an optional filter (where …)",
+        f"'{tree.sql()}' is not a feature{hint}. Write count(*), count(distinct column), sum, avg, min, max, stddev or "
+        "variance of amount, each with an optional filter (where …) and an optional window (within 3 steps)",
         place(tree),
     )
 

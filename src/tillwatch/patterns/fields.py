@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tillwatch.config.schema import DIALECT
-from tillwatch.patterns.features import TEXT_COLUMNS
+from tillwatch.patterns.features import GRAIN_ORDER
 
 TEXT = {"type": ["string", "number", "boolean"], "pattern": "\\S"}
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
@@ -59,11 +59,15 @@ FIELDS: Mapping[str, Field] = {
         "One key, or a list of keys, that it is judged for.",
         {
             "anyOf": [
-                {"enum": [*TEXT_COLUMNS]},
-                {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [*TEXT_COLUMNS]}},
+                {"enum": [*GRAIN_ORDER]},
+                {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": [*GRAIN_ORDER]}},
             ]
         },
         required=True,
+    ),
+    "judge": Field(
+        "When it is judged: after every chunk, or on every transaction with the values before it.",
+        {"enum": ["chunk", "transaction"]},
     ),
     "thresholds": Field("Names with numbers, written :name in `when`.", NUMBERS),
     "features": Field(

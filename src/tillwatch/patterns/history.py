@@ -12,9 +12,10 @@ from tillwatch.patterns.shown import show
 def plan_lines(plan: Plan, program: Program) -> list[str]:
     """All that the detections of a plan depend on beside rows and lookups, a line each."""
     p = plan.pattern
-    lines = [f"pattern {p.id} {p.action} per {', '.join(plan.per)}: {show(plan.tree)}"]
+    judged = "" if p.judge == "chunk" else f" on each {p.judge}"
+    lines = [f"pattern {p.id} {p.action} per {', '.join(plan.per)}{judged}: {show(plan.tree)}"]
     lines += [f"pattern {p.id} {p.life}"] if p.life else []
-    named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None}
+    named = {use.label.rpartition(".")[2] for use in plan.uses.values() if use.lookup is None and not use.column}
     features = {**program.features, **p.features}
     return lines + [f"pattern {p.id} feature {name}: {' '.join(features[name].text.split())}" for name in sorted(named)]
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Emit = Literal["once", "on_enter", "every_chunk"]
 """When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
+Judge = Literal["chunk", "transaction"]
+"""When a pattern is judged: after every chunk, or on every transaction, with the values before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Pattern:
     tree: Expr
     features: Mapping[str, Feature] = field(default_factory=dict)
     spot: Spot = field(default_factory=lambda: Spot(""))
+    judge: Judge = "chunk"
     runbook: str = ""
     examples: tuple[Example, ...] = ()
     emit: Emit = "once"

@@ -7,40 +7,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tillwatch.errors import PatternError
 from tillwatch.patterns.expression import (
-    Absolute,
     And,
-    Arithmetic,
-    Coalesce,
     Compare,
     Expr,
     ExpressionError,
-    IsNull,
     Name,
     Not,
-    Number,
     Or,
     PercentileCont,
     PercentRank,
-    Text,
-    Truth,
-    conjuncts,
     walk,
 )
-from tillwatch.patterns.features import TEXT_COLUMNS, Feature
+from tillwatch.patterns.features import GRAIN_ORDER, NUMBER_COLUMNS, SPREADS, TEXT_COLUMNS, Feature, Spread
+from tillwatch.patterns.kinds import ValueKind, check_kinds, feature_kind
 from tillwatch.patterns.mistakes import meant, near, raise_all
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.shown import show
+from tillwatch.patterns.windows import Window, WindowKind, kind_of
 
 Grain = tuple[str, ...]
-"""Key columns, in the order of TEXT_COLUMNS; the empty grain is the whole stream."""
+"""Key columns, in the order of GRAIN_ORDER; the empty grain is the whole stream."""
 
-ValueKind = Literal["int", "decimal", "float", "bool"]
-Op = Literal["count", "sum", "min", "max", "distinct"]
+Op = Literal["count", "sum", "min", "max", "distinct", "square_0", "square_1", "square_2"]
+SQUARES: tuple[Op, ...] = ("square_0", "square_1", "square_2")
+"""The sum of the squares of scaled integers, in three columns, lowest digits first: see `engine.squares`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,8 @@ class Accumulator:
     """One integer column of a table.
 
     `name` is its column name; sums, minima and maxima are of scaled integers. For `distinct`, `child` is the
-    finer grain and `counter` the count there whose first rise above zero adds one here.
+    finer grain and `counter` the count there whose first rise above zero adds one here. Rows that leave the
+    `window` are taken back.
     """
 
     name: str
@@ -57,6 +53,12 @@ class Accumulator:
     where: Expr | None = None
     child: Grain = ()
     counter: str = ""
+    window: Window | None = None
+
+    @property
+    def last(self) -> bool:
+        """Whether it is over the last transactions of a key, and not over time."""
+        return self.window is not None and self.window.kind == "transactions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ class Use:
     """A feature at a grain, as a pattern uses it.
 
     `parts` are the accumulators it is made of, empty for a lookup. A second part is a count: the divisor of an
-    average, and where it is 0 the feature is unknown, as SQL's aggregates over no rows are.
+    average, and where it is 0 the feature is unknown, as SQL's aggregates over no rows are. A `spread` is made of a
+    sum, a count and a sum of squares. `passing` are the parts of a window before a transaction, which no table keeps.
+    A `column` is one of the transaction itself.
     """
 
     label: str
@@ -100,6 +104,9 @@ class Use:
     parts: tuple[str, ...]
     lookup: str | None = None
     average: bool = False
+    spread: Spread | None = None
+    passing: tuple[Accumulator, ...] = ()
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +147,45 @@ class Program:
     @property
     def columns(self) -> set[str]:
         """The mapped columns that must be in the rows."""
-        needed = {"customer", "merchant", "amount"}
+        needed = {
+            "customer",
+            "merchant",
+            "amount",
+            *(u.column for p in self.plans for u in p.uses.values() if u.column),
+        }
         for table in self.tables:
             needed.update(table.grain)
-            for acc in table.accumulators:
-                needed.update({acc.column} if acc.column else set())
-                needed.update(n.name for n in walk(acc.where) if isinstance(n, Name)) if acc.where else None
-        return needed
+        for acc in self.accumulators:
+            needed.update({acc.column} if acc.column else set())
+            needed.update(n.name for n in walk(acc.where) if isinstance(n, Name)) if acc.where else None
+        return needed | ({"time"} if self.windows else set())
+
+    @property
+    def accumulators(self) -> list[Accumulator]:
+        """All there are, also those that no table keeps."""
+        kept = [a for t in self.tables for a in t.accumulators]
+        return kept + [a for p in self.plans for u in p.uses.values() for a in u.passing]
+
+    @property
+    def windows(self) -> list[Window]:
+        """Those of all accumulators."""
+        return [a.window for a in self.accumulators if a.window is not None]
+
+    @property
+    def time_kind(self) -> WindowKind | None:
+        """What the time column must hold; None when no window says so."""
+        return kind_of(self.windows)
+
+    @property
+    def whole_rows(self) -> str:
+        """Why sums over a chunk do not do, so that every row of it is needed; empty when they do."""
+        if any(p.pattern.judge == "transaction" for p in self.plans):
+            return "patterns judged on transactions"
+        if self.windows:
+            return "windows"
+        if any(a.op in SQUARES for a in self.accumulators):
+            return "standard deviations and variances"
+        return "amounts as keys" if any("amount" in t.grain for t in self.tables) else ""
 
 
 def grain_of(keys: Sequence[str]) -> Grain:
@@ -155,14 +194,14 @@ def grain_of(keys: Sequence[str]) -> Grain:
     >>> grain_of(["merchant", "customer"])
     ('customer', 'merchant')
     """
-    return tuple(c for c in TEXT_COLUMNS if c in keys)
+    return tuple(c for c in GRAIN_ORDER if c in keys)
 
 
 def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
     """The keys by which the state of a pattern can be split: those common to every grain it reads."""
-    grains = [per, *(u.grain for u in uses.values())]
+    grains = [per, *(u.grain for u in uses.values() if u.column is None)]
     grains += [grain_of(n.over) for n in walk(tree) if isinstance(n, PercentRank | PercentileCont)]
-    return tuple(key for key in per if all(key in g for g in grains))
+    return tuple(key for key in per if key in TEXT_COLUMNS and all(key in g for g in grains))
 
 
 class Compiler:
@@ -186,7 +225,12 @@ class Compiler:
             TableSpec(g, tuple(accs.values()), tuple(self.joined.get(g, ())))
             for g, accs in sorted(self.tables.items(), key=lambda item: (-len(item[0]), item[0]))
         )
-        return Program(tuple(plans), tables, dict(self.features), dict(self.lookups), self.digits)
+        program = Program(tuple(plans), tables, dict(self.features), dict(self.lookups), self.digits)
+        try:
+            kind_of(program.windows)
+        except ValueError as error:
+            raise PatternError(f"windows of the patterns: {error}") from None
+        return program
 
     def _check_columns(self) -> None:
         """A lookup is a column beside the counters of its table; SQL does not tell names apart by case."""
@@ -215,7 +259,7 @@ class Compiler:
             if clash := sorted(set(pattern.features) & set(self.lookups)):
                 raise ExpressionError(f"its feature '{clash[0]}' has the name of a lookup: rename one of them")
             uses = self._resolve(pattern, per, features)
-            _check_kinds(pattern.tree, uses)
+            check_kinds(pattern.tree, uses)
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)
@@ -227,19 +271,21 @@ class Compiler:
         for node in walk(pattern.tree):
             try:
                 if isinstance(node, Name):
-                    uses[str(node)] = self._use(node, per, features)
+                    uses[str(node)] = self._use(node, pattern, per, features)
             except ExpressionError as error:
                 problems.append(error)
         for node in walk(pattern.tree):
             try:
                 if isinstance(node, PercentRank | PercentileCont) and str(node.x) in uses:
-                    self._check_over(node, per, uses[str(node.x)])
+                    self._check_over(node, pattern, per, uses[str(node.x)])
             except ExpressionError as error:
                 problems.append(error)
         raise_all(problems)
         return uses
 
-    def _use(self, name: Name, per: Grain, features: Mapping[str, Feature]) -> Use:
+    def _use(self, name: Name, pattern: Pattern, per: Grain, features: Mapping[str, Feature]) -> Use:
+        if pattern.judge == "transaction" and name.qualifier is None and name.name in (*TEXT_COLUMNS, *NUMBER_COLUMNS):
+            return self._column_use(name, features)
         if name.name in self.lookups:
             return self._lookup_use(name, per)
         grain = per if name.qualifier is None else grain_of((name.qualifier,))
@@ -252,8 +298,22 @@ class Compiler:
         feature = features.get(name.name)
         if feature is None:
             raise ExpressionError(self._unknown(name, features), name.start)
-        parts = self._parts(grain, feature)
-        return Use(str(name), grain, _feature_kind(feature), parts, average=feature.kind == "avg")
+        spread = feature.kind if feature.kind in SPREADS else None
+        made = Use(str(name), grain, feature_kind(feature), (), None, feature.kind == "avg", spread)
+        if pattern.judge == "transaction" and feature.window is not None:
+            self._table(grain)
+            return replace(made, passing=_passing(feature))
+        return replace(made, parts=self._parts(grain, feature, before=pattern.judge == "transaction"))
+
+    def _column_use(self, name: Name, features: Mapping[str, Feature]) -> Use:
+        """A column of the transaction that is judged."""
+        if name.name in features or name.name in self.lookups:
+            raise ExpressionError(
+                f"'{name}' is a column of the transaction and also the name of a feature or lookup: rename that",
+                name.start,
+            )
+        kind: ValueKind = "text" if name.name in TEXT_COLUMNS else "decimal"
+        return Use(str(name), (), kind, (), column=name.name)
 
     def _lookup_use(self, name: Name, per: Grain) -> Use:
         spec = self.lookups[name.name]
@@ -275,8 +335,14 @@ class Compiler:
         known = sorted({*features, *self.lookups})
         return f"'{name}' is not a declared feature or lookup; {near(name.name, known)}declared are {', '.join(known)}"
 
-    def _check_over(self, node: PercentRank | PercentileCont, per: Grain, x: Use) -> None:
+    def _check_over(self, node: PercentRank | PercentileCont, pattern: Pattern, per: Grain, x: Use) -> None:
         what = "percent_rank" if isinstance(node, PercentRank) else "percentile_cont"
+        if pattern.judge == "transaction":
+            raise ExpressionError(
+                f"{what} cannot be used in a pattern judged on transactions: ranks are kept after every chunk, not "
+                "before every row. Use a threshold, or 'judge: chunk'",
+                node.start,
+            )
         unknown = [k for k in node.over if k not in per]
         if unknown or len(grain_of(node.over)) >= len(per):
             raise ExpressionError(
@@ -293,34 +359,44 @@ class Compiler:
         count = Accumulator("transactions", "count")
         return self.tables.setdefault(grain, {count.name: count})
 
-    def _parts(self, grain: Grain, feature: Feature) -> tuple[str, ...]:
-        if feature.kind == "avg" or (feature.kind in ("sum", "min", "max") and feature.where is not None):
-            op: Op = "sum" if feature.kind == "avg" else feature.kind
-            value = self._accumulator(grain, op, feature.column, feature.where)
-            return (value, self._accumulator(grain, "count", None, feature.where))
-        if feature.kind == "distinct":
+    def _parts(self, grain: Grain, feature: Feature, *, before: bool) -> tuple[str, ...]:
+        """The accumulators of a feature; `before` a key's first row, what is not a count is unknown."""
+        if feature.kind == "distinct" and not (feature.window and feature.window.kind == "transactions"):
             assert feature.column is not None
             child = grain_of((*grain, feature.column))
-            counter = self._accumulator(child, "count", None, feature.where)
-            return (self._accumulator(grain, "distinct", feature.column, feature.where, child, counter),)
-        return (self._accumulator(grain, feature.kind, feature.column, feature.where),)
+            counter = self._accumulator(child, Accumulator("", "count", None, feature.where, window=feature.window))
+            (distinct,) = _made_of(feature, before=before)
+            return (self._accumulator(grain, replace(distinct, child=child, counter=counter)),)
+        return tuple(self._accumulator(grain, acc) for acc in _made_of(feature, before=before))
 
-    def _accumulator(
-        self,
-        grain: Grain,
-        op: Op,
-        column: str | None,
-        where: Expr | None,
-        child: Grain = (),
-        counter: str = "",
-    ) -> str:
+    def _accumulator(self, grain: Grain, wanted: Accumulator) -> str:
         table = self._table(grain)
-        same = next((a for a in table.values() if (a.op, a.column, a.where) == (op, column, plain_filter(where))), None)
+        wanted = replace(wanted, where=plain_filter(wanted.where))
+        same = next((a for a in table.values() if replace(a, name="") == wanted), None)
         if same:
             return same.name
-        name = _free_name(_accumulator_name(op, column, where), table)
-        table[name] = Accumulator(name, op, column, plain_filter(where), child, counter)
+        name = _free_name(_accumulator_name(wanted), table)
+        table[name] = replace(wanted, name=name)
         return name
+
+
+def _made_of(feature: Feature, *, before: bool) -> list[Accumulator]:
+    """The accumulators that a feature is made of, without names."""
+    spread = feature.kind in SPREADS
+    own: Op = "sum" if feature.kind == "avg" or spread else feature.kind  # type: ignore[assignment]
+    counted = feature.kind == "avg" or spread or feature.where is not None or feature.window is not None or before
+    ops: list[Op] = [own]
+    if counted and feature.kind not in ("count", "distinct"):
+        ops += ["count", *(SQUARES if spread else ())]
+    return [
+        Accumulator("", op, None if op == "count" else feature.column, feature.where, window=feature.window)
+        for op in ops
+    ]
+
+
+def _passing(feature: Feature) -> tuple[Accumulator, ...]:
+    """The accumulators of a window before a transaction."""
+    return tuple(replace(acc, where=plain_filter(acc.where)) for acc in _made_of(feature, before=True))
 
 
 def plain_filter(where: Expr | None) -> Expr | None:
@@ -338,17 +414,11 @@ def plain_filter(where: Expr | None) -> Expr | None:
             return where
 
 
-def _accumulator_name(op: Op, column: str | None, where: Expr | None) -> str:
-    base = {
-        "count": "transactions",
-        "sum": f"sum_{column}",
-        "min": f"min_{column}",
-        "max": f"max_{column}",
-    }.get(op, f"distinct_{column}")
-    if where is None:
-        return base
-    words = re.findall(r"[a-z0-9]+", show(where).lower())
-    return "_".join([base, "where", *words])[:60]
+def _accumulator_name(acc: Accumulator) -> str:
+    base = "transactions" if acc.op == "count" else f"{acc.op}_{acc.column}"
+    words = ["where", *re.findall(r"[a-z0-9]+", show(acc.where).lower())] if acc.where is not None else []
+    within = ["within", *re.findall(r"[a-z0-9]+", acc.window.text.lower())] if acc.window is not None else []
+    return "_".join(["_".join([base, *words])[: 60 if not within else 40], *within])
 
 
 def _free_name(name: str, taken: Mapping[str, Accumulator]) -> str:
@@ -357,73 +427,3 @@ def _free_name(name: str, taken: Mapping[str, Accumulator]) -> str:
     while free in taken:
         free, number = f"{name}_{number}", number + 1
     return free
-
-
-def _feature_kind(feature: Feature) -> ValueKind:
-    kinds: dict[str, ValueKind] = {"count": "int", "distinct": "int", "avg": "float"}
-    return kinds.get(feature.kind, "decimal")
-
-
-def _check_kinds(tree: Expr, uses: Mapping[str, Use]) -> None:
-    """`when` is a condition, and so is every clause of it. Raises ExpressionError."""
-    if not isinstance(tree, And):
-        if _kind(tree, uses) != "bool":
-            raise ExpressionError(f"'when' must be a condition, found the value '{show(tree)}'")
-        return
-    problems: list[ExpressionError] = []
-    for clause in conjuncts(tree):
-        try:
-            _expect(clause, uses, condition=True)
-        except ExpressionError as error:
-            problems.append(error)
-    raise_all(problems)
-
-
-def _kind(tree: Expr, uses: Mapping[str, Use]) -> ValueKind:
-    """The kind of value an expression has. Raises ExpressionError when kinds do not fit."""
-    match tree:
-        case Number() | Arithmetic() | Absolute() | Coalesce():
-            for part in [*_parts_of(tree)]:
-                _expect(part, uses, condition=False)
-            return "float"
-        case Text():
-            raise ExpressionError(f"text such as {show(tree)} can be used in a feature's filter, not in 'when'")
-        case Name():
-            return uses[str(tree)].kind
-        case PercentRank() | PercentileCont():
-            return "float"
-        case Truth():
-            return "bool"
-        case Compare(left=left, right=right):
-            _expect(left, uses, condition=False)
-            _expect(right, uses, condition=False)
-        case And(left=left, right=right) | Or(left=left, right=right):
-            _expect(left, uses, condition=True)
-            _expect(right, uses, condition=True)
-        case Not(x=x):
-            _expect(x, uses, condition=True)
-        case IsNull(x=x):
-            _expect(x, uses, condition=False)
-    return "bool"
-
-
-def _parts_of(tree: Expr) -> tuple[Expr, ...]:
-    match tree:
-        case Arithmetic(left=left, right=right):
-            return (left, right)
-        case Absolute(x=x):
-            return (x,)
-        case Coalesce(x=x, otherwise=otherwise):
-            return (x, otherwise)
-        case _:
-            return ()
-
-
-def _expect(tree: Expr, uses: Mapping[str, Use], *, condition: bool) -> None:
-    if (_kind(tree, uses) == "bool") != condition:
-        found, wanted = ("a value", "a condition") if condition else ("a condition", "a value")
-        raise ExpressionError(f"'{show(tree)}' is {found} where {wanted} is expected", _start(tree))
-
-
-def _start(tree: Expr) -> int | None:
-    return next((n.start for n in walk(tree) if isinstance(n, Name | PercentRank | PercentileCont)), None)

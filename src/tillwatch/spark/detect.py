@@ -32,6 +32,7 @@ from tillwatch.detect.saving import Saving
 from tillwatch.detect.setup import Setup
 from tillwatch.errors import StateConflict
 from tillwatch.landing import Landing
+from tillwatch.model import REACH, Reach
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
@@ -78,6 +79,7 @@ class Places:
             fence,
             chunks,
             tasks,
+            setup.detail,
         )
 
 
@@ -145,7 +147,7 @@ class SparkDetect:
         self._program = joined([s.program for _, s in self._in_force], chunks)
         self._rules = rules_name(self._in_force)
         self._manifest = self._begun(cursor)
-        self._groups = groups_of(self._program, self._manifest.buckets)
+        self._groups = groups_of(self._program, self._manifest.buckets, setup.lateness)
         self._saves = saves_of(self._groups, setup.program)
         self._cursor, self._tables = cursor.chunk, cursor.tables
         self._lookups = self._objects.put_lookups(self._groups, setup.lookups, self._rules or setup.fingerprint)
@@ -247,7 +249,10 @@ class SparkDetect:
         change = None
         if not self._taken:
             change, after = self._change(after)
-        commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)}, change)
+        notes = {NOTE: to_text(after)}
+        if change is not None and self._setup.program.windows:
+            notes[REACH] = Reach(0, None).text()
+        commit = Commit(results, told.detections, told.turns, notes, change)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._manifest, self._cursor = after, commit.last + 1
         if change is not None:
@@ -309,6 +314,8 @@ class SparkDetect:
         order = Order(self._job(), self._manifest.saved.chunk, saved.ids, columns_of(self._setup.program))
         manifest = replace(self._manifest, saved=saved)
         notes = {NOTE: to_text(manifest)}
+        if self._setup.program.windows:  # the shards have what they need; another engine then reads the whole log
+            notes[REACH] = Reach(0, None).text()
         if staging := self._state.staging():
             merge = Merge(saved.chunk, self._cursor, self._tables, notes)
             self._retry(lambda: save_staged(self._spark, staging, self._settings.state, order, merge))

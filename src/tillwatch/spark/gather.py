@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Rows
 from tillwatch.engine.dictionary import Dictionary
@@ -29,6 +31,10 @@ def gather(
         )
     frame = pl.DataFrame({**rows.codes, "amount": rows.amount})
     for group in groups:
+        if group.whole:
+            if len(rows) or group.judges_all(chunk):
+                yield from _whole(chunk, rows, dictionaries, group)
+            continue
         added = _added_up(frame, group)
         idle = set(group.shards) if group.judges_all(chunk) else set()
         for shard, part in _divided(added, dictionaries, group) if len(rows) else ():
@@ -36,6 +42,22 @@ def gather(
             yield shard, _packed(part, dictionaries, group)
         for shard in sorted(idle):
             yield shard, _packed(added.clear(), dictionaries, group)
+
+
+def _whole(
+    number: int, rows: Rows, dictionaries: Mapping[str, Dictionary], group: Group
+) -> Iterator[tuple[int, bytes]]:
+    """The rows themselves, in their order. With windows also for shards without any: the clock moves for all."""
+    kept = {"total": rows.amount, "time": rows.time, "number": rows.number}
+    there = {name: values for name, values in kept.items() if values is not None}
+    frame = pl.DataFrame({**{c: rows.codes[c] for c in group.columns}, **there})
+    parts = dict(_divided(frame, dictionaries, group))
+    chunk = {"source": pack_texts([rows.source])}
+    if rows.time is not None and len(rows):
+        chunk["clock"] = rows.time.max(keepdims=True)
+    for shard in group.shards if group.timed or group.judges_all(number) else parts:
+        part = parts.get(shard, frame.clear())
+        yield shard, pack({**_texts(part, dictionaries, group), **{n: part[n].to_numpy() for n in there}, **chunk})
 
 
 def _added_up(frame: pl.DataFrame, group: Group) -> pl.DataFrame:
@@ -56,26 +78,40 @@ def _divided(
     keys = added.select(group.key).unique()
     texts = zip(*(dictionaries[k].texts(keys[k].to_numpy()) for k in group.key), strict=True)
     shards = keys.with_columns(pl.Series("shard", [group.shard_of(key) for key in texts]))
-    for (shard,), part in added.join(shards, on=list(group.key)).partition_by("shard", as_dict=True).items():
+    own = added.join(shards, on=list(group.key), maintain_order="left")
+    for (shard,), part in own.partition_by("shard", as_dict=True).items():
         yield int(shard), part
 
 
 def _packed(part: pl.DataFrame, dictionaries: Mapping[str, Dictionary], group: Group) -> bytes:
-    arrays = {}
-    for column in group.columns:
-        codes, places = np.unique(part[column].to_numpy(), return_inverse=True)
-        arrays[f"{column}.texts"] = pack_texts(dictionaries[column].texts(codes))
-        arrays[column] = places.astype(np.int32)
+    arrays = _texts(part, dictionaries, group)
     for name in ("times", "total", *(("least", "greatest") if group.bounds else ())):
         arrays[name] = part[name].to_numpy()
     return pack(arrays)
 
 
-def scattered(data: bytes, dictionaries: Mapping[str, Dictionary], group: Group) -> Rows:
-    """The rows that `gather` packed, with the codes of these dictionaries."""
+def _texts(part: pl.DataFrame, dictionaries: Mapping[str, Dictionary], group: Group) -> dict[str, NDArray[Any]]:
+    """By column: its distinct texts, and which of them each row has."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for column in group.columns:
+        codes, places = np.unique(part[column].to_numpy(), return_inverse=True)
+        arrays[f"{column}.texts"] = pack_texts(dictionaries[column].texts(codes))
+        arrays[column] = places.astype(np.int32)
+    return arrays
+
+
+def scattered(data: bytes, dictionaries: Mapping[str, Dictionary], group: Group) -> tuple[Rows, int | None]:
+    """The rows that `gather` packed, with the codes of these dictionaries; and the latest time of their chunk."""
     arrays = unpack(data, "what a reading task has sent")
     codes = {}
     for column in group.columns:
         known = np.array(dictionaries[column].codes(unpack_texts(arrays[f"{column}.texts"])), np.int64)
         codes[column] = known[arrays[column]]
-    return Rows(codes, arrays["total"], arrays["times"], arrays.get("least"), arrays.get("greatest"))
+    amount = arrays["total"]
+    if not group.whole:
+        return Rows(codes, amount, arrays["times"], arrays.get("least"), arrays.get("greatest")), None
+    if "amount" in dictionaries:
+        codes["amount"] = dictionaries["amount"].encode(pl.Series(amount))
+    clock = int(arrays["clock"][0]) if "clock" in arrays else None
+    (source,) = unpack_texts(arrays["source"])
+    return Rows(codes, amount, time=arrays.get("time"), number=arrays.get("number"), source=source), clock

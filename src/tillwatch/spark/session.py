@@ -174,7 +174,7 @@ def _java(spark: Spark, folder: Path) -> dict[str, str]:
 
 def _set_log_writer(spark: SparkSession) -> None:
     """Has checkpoints written by `_LOG_WRITER`, where this Spark has it under that name."""
-    from py4j.protocol import Py4JJavaError
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped,unused-ignore]
 
     if ON_DATABRICKS in os.environ:
         return  # its files are its own affair

@@ -12,24 +12,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tillwatch.engine.condition import Condition
-from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
-from tillwatch.engine.judge import Judge
 from tillwatch.engine.lookup import LookupData
-from tillwatch.patterns.program import Grain, Program
+from tillwatch.model import Reach
+from tillwatch.patterns.program import Grain
 from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
+from tillwatch.spark.gather import scattered
+from tillwatch.spark.shards import Group
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
 class Shard:
-    """A fold over the keys of a shard. `touched` has, by grain, the last chunk that touched each slot."""
+    """A fold over the keys of a shard. `touched` has, by grain, the last chunk that touched each slot.
 
-    def __init__(self, program: Program, columns: Sequence[str], lookups: Sequence[LookupData]) -> None:
-        decoder = Decoder({c: c for c in (*columns, "amount")}, program.digits)
-        self.fold = Fold(program, decoder, lookups)
+    What its windows still need of the log is kept as it was sent, by chunk, and made into rows again after a load.
+    """
+
+    def __init__(self, group: Group, lookups: Sequence[LookupData]) -> None:
+        program = group.program
+        detail = Detail(amounts=any("amount" in table.grain for table in program.tables))
+        decoder = Decoder({c: c for c in (*group.columns, "amount")}, program.digits, detail=detail)
+        self.fold = Fold(program, decoder, lookups, group.lateness)
+        self._group = group
+        self._log: dict[int, bytes] = {}
+        self._reach: Reach | None = None
         self.touched: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in self.fold.tables}
         self._marks = _marks(self.fold)
 
@@ -38,9 +47,14 @@ class Shard:
         """How many rows each table has."""
         return {t.spec.name: t.size for t in self.fold.tables.values()}
 
-    def step(self, chunk: int, rows: Rows) -> Outcome:
-        """The step of the engine."""
-        outcome = self.fold.step(chunk, rows)
+    def step(self, chunk: int, data: bytes) -> Outcome:
+        """The step of the engine over the rows that were sent."""
+        rows, clock = scattered(data, self.fold.decoder.dictionaries, self._group)
+        outcome = self.fold.step(chunk, rows, clock)
+        if self._group.timed:
+            self._log[chunk] = data
+            self._reach = self.fold.reach(chunk + 1)
+            self._forget()
         for grain, slots in self.fold.take_dirty().items():
             self._room(grain)
             self.touched[grain][slots] = chunk
@@ -51,7 +65,7 @@ class Shard:
         everything = {g: np.arange(t.size) for g, t in self.fold.tables.items()}
         marked = [np.flatnonzero(j.detected) for j in self.fold.judges]
         self._marks = _marks(self.fold)
-        return self._packed(everything, marked)
+        return self._packed(everything, marked, self._log)
 
     def delta(self, since: int) -> bytes:
         """What chunks from `since` on changed; what patterns hold for can also change for keys not touched."""
@@ -59,9 +73,14 @@ class Shard:
         now = _marks(self.fold)
         changed = [_different(a, b) for a, b in zip(self._marks, now, strict=True)]
         self._marks = now
-        return self._packed(slots, changed)
+        return self._packed(slots, changed, {chunk: data for chunk, data in self._log.items() if chunk >= since})
 
-    def _packed(self, slots: Mapping[Grain, Ints], marked: Sequence[Ints]) -> bytes:
+    def _forget(self) -> None:
+        """Lets go of what no window needs any more."""
+        if self._reach is not None:
+            self._log = {chunk: data for chunk, data in self._log.items() if chunk >= self._reach.first}
+
+    def _packed(self, slots: Mapping[Grain, Ints], marked: Sequence[Ints], log: Mapping[int, bytes]) -> bytes:
         arrays: dict[str, NDArray[Any]] = self._key_texts(slots)
         for grain, table in self.fold.tables.items():
             at, name = slots[grain], table.spec.name
@@ -70,6 +89,9 @@ class Shard:
             for column, values in table.columns.items():
                 arrays[f"{name}.{column}"] = values[at]
             arrays[f"{name}.touched"] = self.touched[grain][at]
+        if self._reach is not None:
+            arrays["reach"] = pack_texts([self._reach.text()])
+            arrays |= {f"log.{chunk}": np.frombuffer(data, np.uint8) for chunk, data in log.items()}
         arrays["marks"] = pack_texts([json.dumps(m) for m in self._marked(marked)])
         return pack({name: a for name, a in arrays.items() if not name.startswith("codes.")})
 
@@ -105,6 +127,9 @@ class Shard:
         for text in unpack_texts(arrays["marks"]):
             number, keys, holds = json.loads(text)
             self.fold.mark(number, keys, holds)
+        if "reach" in arrays:
+            self._reach = Reach.of(unpack_texts(arrays["reach"])[0])
+            self._log |= {int(n.removeprefix("log.")): a.tobytes() for n, a in arrays.items() if n.startswith("log.")}
 
     def _load_table(self, grain: Grain, codes: Mapping[str, Ints], arrays: Mapping[str, NDArray[Any]]) -> None:
         table = self.fold.tables[grain]
@@ -119,12 +144,17 @@ class Shard:
 
     def refresh(self) -> None:
         """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
-        fresh = [Judge(Condition(j.plan, self.fold.tables, self.fold.program.digits)) for j in self.fold.judges]
+        fresh = [self.fold.judge_of(j.plan) for j in self.fold.judges]
         for old, new in zip(self.fold.judges, fresh, strict=True):
             new.room(len(old.holding))
             new.detected[: len(old.detected)] = old.detected
             new.holding[: len(old.holding)] = old.holding
         self.fold.judges = fresh
+        if self._reach is not None:
+            self._forget()
+            self.fold.resume(self._reach)
+            for chunk, data in sorted(self._log.items()):
+                self.fold.remember(chunk, *scattered(data, self.fold.decoder.dictionaries, self._group))
         self._marks = _marks(self.fold)
 
     def _room(self, grain: Grain) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from tillwatch.engine.fold import PUNCTUAL
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.patterns.expression import Expr, Name, PercentileCont, PercentRank, walk
 from tillwatch.patterns.features import TEXT_COLUMNS
@@ -24,7 +26,7 @@ class Group:
 
     `plans` are the numbers of its patterns in the whole program. `columns` are the text columns that its rows need.
     `by_amount` says that rows may be added up only when their amounts are equal, `bounds` that least and greatest
-    amounts are needed.
+    amounts are needed. Where the program needs whole rows nothing is added up.
     """
 
     key: Grain
@@ -35,6 +37,17 @@ class Group:
     bounds: bool
     first: int
     count: int
+    lateness: Lateness = PUNCTUAL
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row is needed, in the order of the stream."""
+        return bool(self.program.whole_rows)
+
+    @property
+    def timed(self) -> bool:
+        """Whether every shard must hear the clock of every chunk."""
+        return bool(self.program.windows)
 
     @property
     def shards(self) -> range:
@@ -51,13 +64,13 @@ class Group:
         return self.first + zlib.crc32("\0".join(key).encode("utf-8", "surrogatepass")) % self.count
 
 
-def groups_of(program: Program, buckets: int) -> tuple[Group, ...]:
+def groups_of(program: Program, buckets: int, lateness: Lateness = PUNCTUAL) -> tuple[Group, ...]:
     """The groups of a program, each of `buckets` shards or, when it cannot be split, of one."""
     groups: list[Group] = []
     for key, numbers in _shared_keys(program.plans):
         first = groups[-1].shards.stop if groups else 0
         groups.append(_group(program, key, numbers, first, buckets if key else 1))
-    return tuple(groups)
+    return tuple(replace(group, lateness=lateness) for group in groups)
 
 
 def _shared_keys(plans: Sequence[Plan]) -> list[tuple[Grain, list[int]]]:
@@ -79,7 +92,10 @@ def _group(program: Program, key: Grain, numbers: Sequence[int], first: int, cou
     tables = tuple(t for t in program.tables if t.grain in grains)
     accumulators = [a for t in tables for a in t.accumulators]
     filtered = {c for a in accumulators for c in _columns(a.where)}
-    used = {*filtered, *(c for t in tables for c in t.grain)}
+    passing = [a for p in plans for u in p.uses.values() for a in u.passing]
+    judged = {u.column for p in plans for u in p.uses.values()} | {a.column for a in passing}
+    filtered |= {c for a in passing for c in _columns(a.where)}
+    used = {*filtered, *judged, *(c for t in tables for c in t.grain)}
     by_amount = "amount" in filtered
     return Group(
         key,
@@ -102,13 +118,13 @@ def _closure(program: Program, plans: Iterable[Plan]) -> set[Grain]:
         grain = todo.pop()
         if grain not in found:
             found.add(grain)
-            todo += [a.child for a in accumulators[grain] if a.op == "distinct"]
+            todo += [a.child for a in accumulators[grain] if a.counter]
     return found
 
 
 def _read_by(plan: Plan) -> list[Grain]:
     over = [grain_of(n.over) for n in walk(plan.tree) if isinstance(n, PercentRank | PercentileCont)]
-    return [plan.per, *(use.grain for use in plan.uses.values()), *over]
+    return [plan.per, *(use.grain for use in plan.uses.values() if use.column is None), *over]
 
 
 def _columns(where: Expr | None) -> set[str]:

@@ -16,7 +16,7 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.types import StructType
 
 from tillwatch.detect import quarantine
-from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
 from tillwatch.errors import TillwatchError
 from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
@@ -47,6 +47,7 @@ class ReadPlan:
     fence: int
     chunks: int
     tasks: int
+    detail: Detail = PLAIN
 
     def open_landing(self) -> Landing:
         """The landing zone."""
@@ -146,7 +147,7 @@ class _Reading:
         self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional)
+        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail)
         self._retry: Retry = patience()
 
     @property

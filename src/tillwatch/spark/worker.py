@@ -22,7 +22,6 @@ from tillwatch.engine.fold import Outcome
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import TillwatchError
 from tillwatch.retry import Retry
-from tillwatch.spark.gather import scattered
 from tillwatch.spark.manifest import Version, object_name
 from tillwatch.spark.shard import Shard
 from tillwatch.spark.shards import Group
@@ -115,10 +114,10 @@ def _guarded(job: Job, number: int, rows: list[tuple[int, bytes]]) -> list[Recor
 
 
 def _fold(job: Job, number: int, rows: list[tuple[int, bytes]]) -> Iterator[Record]:
-    store, retry, group = open_store(job.store), patience(), job.group(number)
+    store, retry = open_store(job.store), patience()
     shard = opened(job, number, store, retry)
     for chunk, data in rows:
-        found = shard.step(chunk, scattered(data, shard.fold.decoder.dictionaries, group))
+        found = shard.step(chunk, data)
         if found.detections or found.turns:
             yield (number, chunk, "found", _outcome(found))
     version = _put(job, number, shard, store, retry)
@@ -157,7 +156,7 @@ def opened(job: Job, number: int, store: Store, retry: Retry) -> Shard:
     if shard is None or tip not in chain:
         group = job.group(number)
         lookups = [_lookup(name, group, store, retry) for name in job.lookups.get(number, ())]
-        shard, todo = Shard(group.program, group.columns, lookups), chain
+        shard, todo = Shard(group, lookups), chain
     else:
         todo = chain[chain.index(tip) + 1 :]
     for name in todo:

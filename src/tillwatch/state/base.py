@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
@@ -301,8 +302,10 @@ class State(Ledger, Protocol):
         """Notes that the output has the file; noting it again changes nothing."""
         ...
 
-    def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
-        """Replaces rows by id; the tables then hold the state before `chunk`."""
+    def save_tables(
+        self, tables: Iterable[TableRows], chunk: int, notes: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Replaces rows by id; the tables then hold the state before `chunk`. Keeps `notes` as a commit does."""
         ...
 
     def staging(self) -> Staging | None:

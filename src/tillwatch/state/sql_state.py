@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any
 
 from tillwatch.errors import StateConflict, StateError
@@ -236,12 +237,16 @@ class SqlState(ABC):
         )
         return first + len(cleared) - 1
 
-    def save_tables(self, tables: Iterable[TableRows], chunk: int) -> None:
+    def save_tables(
+        self, tables: Iterable[TableRows], chunk: int, notes: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         with self._transaction():
             for table in tables:
                 if table.columns["id"]:
                     self._put_rows(table)
             self._set_meta("tables", str(chunk))
+            for key, value in notes.items():
+                self._set_meta(key, value)
 
     def staging(self) -> Staging | None:
         return None

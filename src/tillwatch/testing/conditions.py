@@ -23,6 +23,7 @@ from tillwatch.testing.terms import (
     join,
     quantile,
     rank,
+    spread,
 )
 
 KEYS = ("customer", "merchant", "category", "gender")
@@ -36,6 +37,13 @@ VALUES = {
     "merchant": ["M0", "M0", "M1", "M2"],
     "category": ["a", "b", "o'c"],
     "gender": ["F", "M", "U"],
+}
+WINDOWS = ["0.5 steps", "1", "2 steps", "3 steps", "5 STEPS", "100 steps", "1 transaction", "3 transactions"]
+SPREADS = {
+    "stddev": ["stddev", "stddev_samp"],
+    "stddev_pop": ["stddev_pop"],
+    "variance": ["variance", "var_samp"],
+    "variance_pop": ["var_pop"],
 }
 AMOUNTS = ["-7.5", "-1", "0", "0.5", "1.25", "2", "2.0001", "7.75", "10", "12.5", "20"]
 NUMBERS = ["0", "1", "2", "3", "5", "8", "0.5", "1.25", "2.0001", "7.75", "2.00005", "20", "-1", "-7.5"]
@@ -91,19 +99,42 @@ def text_filters(draw: st.DrawFn, shape: str) -> tuple[str, str]:
 
 
 @st.composite
-def own_features(draw: st.DrawFn) -> Aggregate:
-    """A feature of a pattern's own, half of them with a filter."""
+def own_features(draw: st.DrawFn, *, whole: bool = False, last: bool = True) -> Aggregate:
+    """A feature of a pattern's own, half of them with a filter; with `whole` rows also over windows, and spreads.
+
+    Windows of the `last` transactions are among them, unless they are not wanted.
+    """
     where, sql = draw(st.one_of(st.just(("", "")), filters()))
-    keep, keep_sql = (f" filter (where {where})", f" FILTER (WHERE {sql})") if where else ("", "")
-    kind = draw(st.sampled_from(["count", "sum", "avg", "min", "max", "distinct"]))
+    windows = WINDOWS if last else [w for w in WINDOWS if "tr" not in w]
+    within = draw(st.sampled_from(["", *windows])) if whole else ""
+    conditions = ([f"({sql})"] if where else []) + ([inside(within)] if within else [])
+    keep = (f" filter (where {where})" if where else "") + (f" within {within}" if within else "")
+    keep_sql = f" FILTER (WHERE {' AND '.join(conditions)})" if conditions else ""
+    kept = "" if not within else "transactions" if "tr" in within else "time"
+    kind = draw(st.sampled_from(["count", "sum", "avg", "min", "max", "distinct", *(SPREADS if whole else ())]))
     if kind == "count":
-        return Aggregate(f"count(*){keep}", f"count(*){keep_sql}", "int")
+        return Aggregate(f"count(*){keep}", f"count(*){keep_sql}", "int", within=kept)
     if kind == "distinct":
         text = f"count(distinct {draw(st.sampled_from(KEYS))})"
-        return Aggregate(text + keep, text + keep_sql, "int")
+        return Aggregate(text + keep, text + keep_sql, "int", within=kept)
     if kind == "avg":
-        return Aggregate(f"avg(amount){keep}", average(keep_sql), "float", True)
-    return Aggregate(f"{kind}(amount){keep}", f"{kind}(units){keep_sql}", "decimal", bool(where))
+        return Aggregate(f"avg(amount){keep}", average(keep_sql), "float", True, kept)
+    if kind in SPREADS:
+        name = draw(st.sampled_from(SPREADS[kind]))
+        return Aggregate(f"{name}(amount){keep}", spread(kind, keep_sql), "float", True, kept)
+    return Aggregate(f"{kind}(amount){keep}", f"{kind}(units){keep_sql}", "decimal", bool(conditions), kept)
+
+
+def inside(window: str) -> str:
+    """Which rows are in a window: `clock` is the clock of the stream, or the time of the row that is judged.
+
+    `back` numbers the rows of a key from the last one.
+    """
+    number, unit = f"{window} steps".split()[:2]
+    if unit.startswith("t"):
+        return f"(back <= {number} AND time <= clock)"
+    size = int(Decimal(number) * 1_000_000)
+    return f"(time > clock - {size} AND time <= clock)"
 
 
 class Grammar:
@@ -305,7 +336,7 @@ def drawn_patterns(draw: st.DrawFn) -> Drawn:
     own = {f"f{i}": feature for i, feature in enumerate(draw(st.lists(own_features(), max_size=3)))}
     grammar = Grammar(draw, per, {**BUILT_IN, **own})
     when = grammar.when()
-    return Drawn(per, grammar.features, grammar.thresholds, when, draw(drawn_lives))
+    return Drawn(per, grammar.features, grammar.thresholds, when, life=draw(drawn_lives))
 
 
 _rows = st.tuples(*(st.sampled_from(VALUES[k]) for k in KEYS), st.sampled_from(AMOUNTS))

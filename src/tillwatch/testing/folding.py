@@ -13,19 +13,22 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.times import TimeRule
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.program import Compiler, LookupSpec
 
 Key = tuple[str, ...]
 """Values of a pattern's `per`, in the order of TEXT_COLUMNS."""
 
-Row = tuple[str, str, str, str, str]
-"""Customer, merchant, category, gender, amount."""
+Row = tuple[str, ...]
+"""Customer, merchant, category, gender, amount; and the time, for patterns with windows."""
 
 COLUMNS = ("customer", "merchant", "category", "gender", "amount")
+TIMED = (*COLUMNS, "time")
 DIGITS = 4
 
 Lookups = Mapping[LookupSpec, Mapping[Key, float]]
@@ -38,22 +41,35 @@ def pattern_text(
     features: Mapping[str, str] | None = None,
     thresholds: Mapping[str, str] | None = None,
     id: str = "P",
+    judge: str = "chunk",
     life: Mapping[str, str | bool] | None = None,
 ) -> str:
     """The file of a pattern; `life` has the fields `emit`, `cleared` and `mode`, as far as they are said."""
-    said = {"id": id, "action": "A", "per": list(per), "features": dict(features or {}), "when": when, **(life or {})}
+    said: dict[str, object] = {
+        "id": id,
+        "action": "A",
+        "per": list(per),
+        "judge": judge,
+        "features": dict(features or {}),
+        "when": when,
+    }
+    said |= life or {}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
     return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])
 
 
-def fold_of(patterns: Sequence[str], lookups: Lookups | None = None) -> Fold:
+def fold_of(patterns: Sequence[str], lookups: Lookups | None = None, lateness: int = 0) -> Fold:
     """An engine with these patterns, given as the text of their files. Negative amounts are valid."""
     specs = {spec.name: spec for spec in lookups or {}}
     read = [read_pattern(text, f"pattern-{number}.yaml") for number, text in enumerate(patterns)]
     program = Compiler(built_in_features(), specs, DIGITS).program(read)
     data = [lookup_data(spec, values) for spec, values in (lookups or {}).items()]
-    return Fold(program, Decoder({c: c for c in COLUMNS}, DIGITS, negative=True), data)
+    times = TimeRule(kind=program.time_kind) if program.windows else None
+    transactions = any(p.judge == "transaction" for p in read)
+    detail = Detail(times, transactions, any("amount" in table.grain for table in program.tables))
+    decoder = Decoder({c: c for c in (TIMED if times else COLUMNS)}, DIGITS, negative=True, detail=detail)
+    return Fold(program, decoder, data, Lateness(lateness))
 
 
 def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
@@ -64,16 +80,17 @@ def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
     return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), "")
 
 
-def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
-    """A chunk's rows as they would have been landed."""
-    return pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String), orient="row")
-
-
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
     (decoded,) = fold.decoder.decode([frame_of(rows)])
     assert not decoded.rejects, decoded.rejects
     return fold.step(number, decoded.rows)
+
+
+def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """Rows as they would have been landed."""
+    columns = TIMED if rows and len(rows[0]) > len(COLUMNS) else COLUMNS
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
 
 
 def holding(fold: Fold, pattern: int = 0) -> set[Key]:

@@ -44,9 +44,7 @@ class Prefixes:
         self._chunks = len(chunks)
         self._db = duckdb.connect(config={"threads": 1})
         self._db.execute(_CONT)
-        flat = [(n, *row[:-1], int(Decimal(row[-1]) * UNIT)) for n, chunk in enumerate(chunks) for row in chunk]
-        schema = {"chunk": pl.Int64, **dict.fromkeys(KEYS, pl.String), "units": pl.Int64}
-        self._db.register("rows", pl.DataFrame(flat, schema=schema, orient="row"))
+        self._db.register("rows", rows_frame(chunks))
         for spec, values in lookups.items():
             self._db.register(f"lookup_{spec.name}", lookup_data(spec, values).frame)
 
@@ -75,11 +73,30 @@ class Prefixes:
             shown += [rank(_term(pattern, r.x), r.over, "").sql, f'count("{r.x}") OVER (PARTITION BY {groups})']
         columns = ", ".join(["upto", *pattern.per, *shown, pattern.when.sql])
         return f"""
-        WITH seen AS (SELECT n AS upto, r.* FROM range({self._chunks}) t(n) JOIN rows r ON r.chunk <= n),
+        WITH clocks AS (
+            SELECT n AS upto, max(time) AS clock FROM range({self._chunks}) t(n) JOIN rows r ON r.chunk <= n
+            GROUP BY n),
+        seen AS (SELECT c.*, r.* FROM clocks c JOIN rows r ON r.chunk <= c.upto),
         base AS ({_base(pattern)}),
         judged AS (SELECT {columns} AS holds FROM base)
         SELECT * EXCLUDE (holds) FROM judged WHERE holds
         """  # noqa: S608 - made of fixed names and numbers
+
+
+def rows_frame(chunks: Sequence[Sequence[Row]]) -> pl.DataFrame:
+    """All rows: chunk, place, keys, amount as a key and in units, and time in millionths, 0 when there is none."""
+    flat, place = [], 0
+    for number, chunk in enumerate(chunks):
+        for row in chunk:
+            amount = Decimal(row[len(KEYS)])
+            time = Decimal(row[len(KEYS) + 1]) if len(row) > len(KEYS) + 1 else Decimal(0)
+            flat.append(
+                (number, place, *row[: len(KEYS)], f"{amount.normalize():f}", int(amount * UNIT), int(time * 10**6))
+            )
+            place += 1
+    texts = dict.fromkeys((*KEYS, "amount"), pl.String)
+    schema = {"chunk": pl.Int64, "place": pl.Int64, **texts, "units": pl.Int64, "time": pl.Int64}
+    return pl.DataFrame(flat, schema=schema, orient="row")
 
 
 def _term(pattern: Drawn, name: str) -> Term:
@@ -108,8 +125,16 @@ def _base(pattern: Drawn) -> str:
             columns.append(f'j{number}.value AS "{name}"')
         else:
             aggregate = pattern.features[plain].sql
-            table = f"(SELECT upto, {qualifier}, {aggregate} AS x FROM seen GROUP BY upto, {qualifier})"  # noqa: S608
+            table = (
+                f"(SELECT upto, {qualifier}, {aggregate} AS x FROM {_numbered(qualifier)} GROUP BY upto, {qualifier})"  # noqa: S608
+            )
             joins.append(f"JOIN {table} j{number} USING (upto, {qualifier})")
             columns.append(f'j{number}.x AS "{name}"')
-    mine = f"SELECT {', '.join(['upto', per, *own])} FROM seen GROUP BY upto, {per}"  # noqa: S608
+    mine = f"SELECT {', '.join(['upto', per, *own])} FROM {_numbered(per)} GROUP BY upto, {per}"  # noqa: S608
     return f"SELECT {', '.join(columns)} FROM ({mine}) own {' '.join(joins)}"  # noqa: S608
+
+
+def _numbered(keys: str) -> str:
+    """The rows of each prefix, those of a key numbered from the last one by time."""
+    back = f"row_number() OVER (PARTITION BY upto, {keys} ORDER BY time DESC, place DESC)"
+    return f"(SELECT *, {back} AS back FROM seen)"  # noqa: S608

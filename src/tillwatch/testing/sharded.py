@@ -15,6 +15,7 @@ from typing import cast
 
 from tillwatch.clock import SystemClock
 from tillwatch.engine.decode import Decoder, Rows
+from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.model import Detection, Turn
 from tillwatch.patterns.program import Program
@@ -34,11 +35,13 @@ from tillwatch.stores import open_store
 class Sharded:
     """A program folded in shards whose state is in a folder."""
 
-    def __init__(self, program: Program, lookups: Sequence[LookupData], folder: Path, buckets: int) -> None:
+    def __init__(
+        self, program: Program, lookups: Sequence[LookupData], folder: Path, buckets: int, late: int = 0
+    ) -> None:
         self._program = program
         self._store = open_store(str(folder))
         self.objects = Objects(self._store, Retry(SystemClock(), threading.Event(), lambda text: None, 0))
-        self.groups = groups_of(program, buckets)
+        self.groups = groups_of(program, buckets, Lateness(late))
         self.manifest = Manifest(buckets)
         self._lookups = self.objects.put_lookups(self.groups, lookups, "0123456789abcdef")
         self.tables: dict[str, dict[int, tuple[object, ...]]] = {t.name: {} for t in program.tables}

@@ -14,17 +14,21 @@ from typing import Any, Literal
 
 UNIT = 10_000
 
-Kind = Literal["int", "decimal", "float", "bool"]
+Kind = Literal["int", "decimal", "float", "bool", "text"]
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A feature: as a pattern declares it (empty for built-in ones), as SQL, its kind, whether it may be NULL."""
+    """A feature: as a pattern declares it (empty for built-in ones), as SQL, its kind, whether it may be NULL.
+
+    `within` says whether it has a window, of time or of transactions.
+    """
 
     text: str
     sql: str
     kind: Kind
     nullable: bool = False
+    within: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -56,6 +60,7 @@ class Drawn:
     features: Mapping[str, Aggregate]
     thresholds: Mapping[str, str]
     when: Term
+    judge: str = "chunk"
     life: Mapping[str, str | bool] = field(default_factory=dict)
 
     @property
@@ -64,7 +69,8 @@ class Drawn:
         return {name: f.text for name, f in self.features.items() if f.text}
 
     def __repr__(self) -> str:
-        return f"per {self.per} when {self.when.text} with {self.thresholds} {self.own} {self.life}"
+        said = f"with {self.thresholds} {self.own} {self.life}"
+        return f"per {self.per} on {self.judge} when {self.when.text} {said}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As hypothesis shows it."""
@@ -81,6 +87,15 @@ def join(text: str, sql: str, kind: Kind, *parts: Term, nullable: bool = False) 
 def average(keep: str = "") -> str:
     """The quotient of two exact integers."""
     return f"(sum(units){keep})::DOUBLE / nullif(count(*){keep} * {UNIT}, 0)::DOUBLE"
+
+
+def spread(kind: str, keep: str = "") -> str:
+    """A variance or standard deviation: n·Σx² − (Σx)², exact, over n·(n − 1) or n²."""
+    n, total = f"(count(*){keep})::HUGEINT", f"(sum(units){keep})::HUGEINT"
+    squares = f"(sum(units::HUGEINT * units){keep})::HUGEINT"
+    divisor = f"{n} * {n}" if kind.endswith("_pop") else f"{n} * ({n} - 1)"
+    found = f"(({n} * {squares} - {total} * {total})::DOUBLE / nullif(({divisor})::DOUBLE * {UNIT**2}::DOUBLE, 0))"
+    return f"sqrt({found})" if kind.startswith("stddev") else found
 
 
 def as_double(term: Term) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from tillwatch.config import Settings
 from tillwatch.engine.dictionary import clean
 from tillwatch.engine.fold import Fold
 from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.row_judge import RowJudge
 from tillwatch.errors import PatternError
 from tillwatch.history.clauses import Clause, KeyView
 from tillwatch.history.stepping import fold_of, stepped
@@ -123,8 +124,10 @@ class _Run:
         grain = self.judge.plan.per
         return self.fold.keys(grain, np.arange(self.fold.tables[grain].size))
 
-    def _clause(self, slot: int) -> Clause:
-        """The condition for a key, as it is now."""
+    def _clause(self, slot: int) -> Clause | None:
+        """The condition for a key, as it is now; of one that is judged on transactions nothing can be said later."""
+        if isinstance(self.judge, RowJudge):
+            return None
         return KeyView(self.judge.condition, slot, self.chunk).clause(self.judge.plan.tree)
 
 
@@ -138,7 +141,16 @@ def _fits(expected: Expected, detection: Detection) -> bool:
 
 
 def _is(expected: Mapping[str, str], key: Mapping[str, str]) -> bool:
-    return all(clean(text) == key[name] for name, text in expected.items())
+    return all(_same(name, clean(text), key[name]) for name, text in expected.items())
+
+
+def _same(name: str, text: str, key: str) -> bool:
+    if name != "amount":
+        return text == key
+    try:
+        return Decimal(text) == Decimal(key)
+    except InvalidOperation:
+        return False
 
 
 def _texts(columns: Iterable[str]) -> dict[str, type[pl.DataType]]:

@@ -56,12 +56,12 @@ AND first_seq = (SELECT max(first_seq) FROM outbox WHERE first_seq <= seq)
 WHERE seq BETWEEN ? AND ? ORDER BY seq;
 
 -- name: put_turn
--- Of the last detection before the chunk.
+-- Of the last detection up to the chunk: one judged on transactions may come and cease in one chunk.
 INSERT INTO turns (seq, chunk, holds)
-SELECT max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk < ?;
+SELECT max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: set_holds
-UPDATE detections SET holds = ? WHERE pattern = ? AND key = ? AND chunk < ?;
+UPDATE detections SET holds = ? WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: turns
 SELECT seq, chunk, holds FROM turns WHERE chunk < ? ORDER BY chunk, seq;
@@ -79,10 +79,10 @@ FROM shadow_detections WHERE seq BETWEEN ? AND ? ORDER BY seq;
 
 -- name: put_shadow_turn
 INSERT INTO shadow_turns (seq, chunk, holds)
-SELECT max(seq), ?, ? FROM shadow_detections WHERE pattern = ? AND key = ? AND chunk < ?;
+SELECT max(seq), ?, ? FROM shadow_detections WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: set_shadow_holds
-UPDATE shadow_detections SET holds = ? WHERE pattern = ? AND key = ? AND chunk < ?;
+UPDATE shadow_detections SET holds = ? WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: shadow_turns
 SELECT seq, chunk, holds FROM shadow_turns WHERE chunk < ? ORDER BY chunk, seq;
@@ -94,9 +94,9 @@ SELECT pattern, count(*) FROM shadow_detections GROUP BY pattern;
 SELECT coalesce(max(number), 0) + 1 FROM cleared;
 
 -- name: put_cleared
--- The last detection before the chunk is the one that ceased to hold.
+-- The last detection up to the chunk is the one that ceased to hold.
 INSERT INTO cleared (number, seq, chunk, cleared_at)
-SELECT ?, max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk < ?;
+SELECT ?, max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk <= ?;
 
 -- name: cleared
 SELECT cleared.number, cleared.seq, cleared.chunk, pattern, action, key, cleared_at, name

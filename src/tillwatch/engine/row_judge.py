@@ -1,0 +1,142 @@
+"""Judging a pattern on every transaction, with the running values before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tillwatch.engine.aggregates import combined
+from tillwatch.engine.dictionary import Dictionary
+from tillwatch.engine.evaluate import evaluate
+from tillwatch.engine.evidence import plain
+from tillwatch.engine.running import Running
+from tillwatch.engine.table import Touch
+from tillwatch.engine.values import Vector
+from tillwatch.patterns.expression import Compare, Expr, Name
+from tillwatch.patterns.kinds import text_compared
+from tillwatch.patterns.program import Plan, Use
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """Rows for which the condition is true and that are detections; slots whose last row is true again, or no more."""
+
+    rows: Ints
+    again: Ints
+    fallen: Ints
+    evidence: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class RowJudge:
+    """One pattern: for which slots it was detected, and was true for the last row."""
+
+    plan: Plan
+    dictionaries: Mapping[str, Dictionary]
+    digits: int
+    holding: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+    detected: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def judge(self, chunk: int, running: Running) -> RowVerdict:
+        """Judges the rows of a chunk that is not added yet."""
+        touch, table = running.touches[self.plan.per], running.tables[self.plan.per]
+        self.room(table.size)
+        seen = Seen(self, running)
+        true = np.broadcast_to(seen.value(self.plan.tree).true(), len(running.rows))
+        found = np.flatnonzero(true & ~self.detected[touch.slots])
+        found = found[np.sort(np.unique(touch.slots[found], return_index=True)[1])]
+        again, fallen = self._turned(true, touch)
+        self.detected[touch.slots[found]] = True
+        return RowVerdict(found, again, fallen, seen.evidence(chunk, found))
+
+    def _turned(self, true: Bools, touch: Touch) -> tuple[Ints, Ints]:
+        """Notes the truth of each key's last row; a detected key for which it changed has turned."""
+        before = self.holding[touch.unique]
+        self.holding[touch.slots] = true  # of several rows of a key the last is kept
+        now, known = self.holding[touch.unique], self.detected[touch.unique]
+        new = ~known & ~now
+        new[new] = np.isin(touch.unique[new], touch.slots[true])  # detected in this chunk, and over at its end
+        return touch.unique[known & ~before & now], touch.unique[(before & ~now) | new]
+
+    def room(self, size: int) -> None:
+        """Makes room for slots up to `size`."""
+        if size > len(self.holding):
+            more = np.zeros(max(1024, 2 * size) - len(self.holding), np.bool_)
+            self.holding = np.concatenate([self.holding, more])
+            self.detected = np.concatenate([self.detected, more])
+
+
+class Seen:
+    """What a pattern sees of the rows of a chunk."""
+
+    def __init__(self, judge: RowJudge, running: Running) -> None:
+        self._judge, self._running = judge, running
+        self._known: dict[str, Vector] = {}
+
+    def value(self, tree: Expr) -> Vector:
+        """The value of an expression for every row."""
+        return evaluate(tree, self._leaf, len(self._running.rows), self._judge.digits)
+
+    def _leaf(self, node: Expr) -> Vector | None:
+        uses = self._judge.plan.uses
+        if isinstance(node, Name):
+            return self._feature(uses[str(node)])
+        if isinstance(node, Compare) and (found := text_compared(node, uses)):
+            column, text = found
+            code = self._judge.dictionaries[column.name].code(text.value)
+            equal: Bools = self._running.rows.codes[column.name] == code
+            return Vector("bool", equal if node.op == "=" else ~equal)
+        return None
+
+    def _feature(self, use: Use) -> Vector:
+        if use.label not in self._known:
+            self._known[use.label] = self._worked_out(use)
+        return self._known[use.label]
+
+    def _worked_out(self, use: Use) -> Vector:
+        running, digits = self._running, self._judge.digits
+        if use.column is not None:
+            return Vector("decimal", running.rows.amount)
+        if use.lookup is not None:
+            joined, slots = running.tables[use.grain].lookups[use.lookup], running.touches[use.grain].slots
+            return Vector(use.kind, joined.value[slots], ~joined.known[slots])
+        if use.passing:
+            found = combined(use, [running.passing(use.grain, acc) for acc in use.passing], digits)
+            window, late = use.passing[0].window, running.late
+            assert window is not None and late is not None
+            unknown = late.of(window) if found.null is None else found.null | late.of(window)
+            return Vector(found.kind, found.data, unknown)
+        kept = {acc.name: acc for acc in running.tables[use.grain].spec.accumulators}
+        return combined(use, [running.accumulated(use.grain, kept[part]) for part in use.parts], digits)
+
+    def evidence(self, chunk: int, rows: Ints) -> list[dict[str, Any]]:
+        """Why each row was detected: its place, the values before it, and its own columns that were looked at."""
+        source, number = self._running.rows.source, self._running.rows.number
+        assert number is not None
+        found: list[dict[str, Any]] = [
+            {"chunk": chunk, "source": source, "row": row, "features": {}, "columns": {}}
+            for row in number[rows].tolist()
+        ]
+        for use in self._judge.plan.uses.values() if len(rows) else ():
+            part, shown = ("columns", self._texts(use, rows)) if use.column else ("features", self._plain(use, rows))
+            for record, each in zip(found, shown, strict=True):
+                record[part][use.label] = each
+        return found
+
+    def _plain(self, use: Use, rows: Ints) -> list[Any]:
+        vector = self._feature(use)
+        return plain(Vector(vector.kind, vector.data[rows], None if vector.null is None else vector.null[rows]),
+                     self._judge.digits)  # fmt: skip
+
+    def _texts(self, use: Use, rows: Ints) -> list[Any]:
+        assert use.column is not None
+        if use.kind == "text":
+            return self._judge.dictionaries[use.column].texts(self._running.rows.codes[use.column][rows])
+        return self._plain(use, rows)
