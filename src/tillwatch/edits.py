@@ -14,7 +14,7 @@ from tillwatch.errors import ConfigError
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
 from tillwatch.patterns.rules import from_text
-from tillwatch.state.base import State
+from tillwatch.state.base import State, base_of
 
 LOOK_SECONDS = 1.0
 """How often pattern files are looked at. An edit is read once they have been still from one look to the next."""
@@ -134,6 +134,11 @@ class Edits:
     def _consider(self, composed: Composed, wanted: Setup) -> None:
         if wanted.fingerprint == self._in_force.fingerprint:
             self._wanted, self.refused = None, ""
+        elif base_of(wanted.meaning) != base_of(self._in_force.meaning):
+            self.refuse(
+                "it changes which rows are valid, as the first window does, which needs the time of every row: begin a "
+                "new state"
+            )
         elif missing := sorted(self._in_force.optional & composed.program.columns):
             self.refuse(
                 f"a pattern needs the column {', '.join(missing)}, which rows could be without until now. Name it "
