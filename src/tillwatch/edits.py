@@ -14,7 +14,7 @@ from tillwatch.errors import ConfigError
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
 from tillwatch.patterns.rules import from_text
-from tillwatch.state.base import State, base_of
+from tillwatch.state.base import State
 
 LOOK_SECONDS = 1.0
 """How often pattern files are looked at. An edit is read once they have been still from one look to the next."""
@@ -42,6 +42,17 @@ class History:
     def program(self) -> Program:
         """All of it as one program."""
         return joined([setup.program for setup in self.setups], self.chunks)
+
+    @property
+    def whole(self) -> Setup:
+        """All of it as one: what any of the programs needs of a row is decoded."""
+        details = [setup.detail for setup in self.setups]
+        detail = replace(
+            self.setup.detail,
+            numbers=any(d.numbers for d in details),
+            amounts=any(d.amounts for d in details),
+        )
+        return replace(self.setup, program=self.program, detail=detail)
 
 
 def history_of(state: State, settings: Settings, configured: Setup) -> History:
@@ -134,10 +145,10 @@ class Edits:
     def _consider(self, composed: Composed, wanted: Setup) -> None:
         if wanted.fingerprint == self._in_force.fingerprint:
             self._wanted, self.refused = None, ""
-        elif base_of(wanted.meaning) != base_of(self._in_force.meaning):
+        elif wanted.detail.times != self._in_force.detail.times:
             self.refuse(
-                "it changes which rows are valid, as the first window does, which needs the time of every row: begin a "
-                "new state"
+                "the patterns need the time of rows, which was not read until now, or do not need it any more: which "
+                "rows are valid would change. Begin a new state."
             )
         elif missing := sorted(self._in_force.optional & composed.program.columns):
             self.refuse(

@@ -15,6 +15,7 @@ from tillwatch.detect import snapshot
 from tillwatch.engine.evidence import evidence
 from tillwatch.engine.fold import Fold
 from tillwatch.engine.judge import Judge
+from tillwatch.engine.late import Lateness
 from tillwatch.model import Detection
 from tillwatch.testing.conditions import drawn_lookups
 from tillwatch.testing.folding import Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step
@@ -170,3 +171,21 @@ def again(
             (decoded,) = new.decoder.decode([frame_of(chunks[back])])
             new.remember(back, decoded.rows)
     return new
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
+@given(timed_streams(), lateness)
+def test_late_rows_are_those_behind_the_clock_before_their_chunk(chunks: list[list[Row]], late: int) -> None:
+    """Order within a chunk does not matter, and a row that was set aside does not move the clock."""
+    fold = fold_of([pattern_text(["customer"], "n >= 1", {"n": "count(*) within 2 steps"})], lateness=late)
+    fold = Fold(fold.program, fold.decoder, (), Lateness(late, "some", quarantine=True))
+    clock: float | None = None
+    for number, chunk in enumerate(chunks):
+        (decoded,) = fold.decoder.decode([frame_of(chunk)])
+        admitted = fold.admit(decoded)
+        times = [float(row[5]) for row in chunk]
+        wanted = [n for n, t in enumerate(times) if clock is not None and t < clock - late / 1_000_000]
+        assert [(r.row, r.code) for r in admitted.rejects] == [(n, "late") for n in wanted]
+        assert len(admitted.rows) == len(chunk) - len(wanted)
+        fold.step(number, admitted.rows)
+        clock = max([*times, *([] if clock is None else [clock])])

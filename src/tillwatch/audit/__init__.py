@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tillwatch.audit.compare import ceased, different, not_fresh, other_lives, wrong_info
 from tillwatch.detect import quarantine, snapshot
@@ -176,11 +176,11 @@ class _Reading:
     def __init__(
         self, pipeline: Pipeline, kept: _Kept, removed: int, retry: Retry, on_progress: Callable[[int, int], None]
     ) -> None:
-        setup = kept.history.setup
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
-        self._decoder = setup.decoder()
-        self._fold = replace(setup, program=kept.history.program).fold(self._decoder)
+        whole = kept.history.whole
+        self._decoder = whole.decoder()
+        self._fold = whole.fold(self._decoder)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
         self._before: ChunkInfo | None = None
         self._found = Findings()

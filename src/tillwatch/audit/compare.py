@@ -30,9 +30,9 @@ def wrong_info(chunk: Chunk, before: ChunkInfo | None, record: ChunkRecord | Non
 def not_fresh(detections: Sequence[Detection], stored: Sequence[StoredDetection]) -> list[str]:
     """Detections that are not those of the log, in their order and with their evidence."""
     fresh, kept = [d.identity for d in detections], [s.detection.identity for s in stored]
-    innot_fresh, in_kept = set(fresh), set(kept)
+    in_fresh, in_kept = set(fresh), set(kept)
     problems = [f"the log gives {d}, the state has no such detection" for d in fresh if d not in in_kept]
-    problems += [f"the state has {d}, the log does not give it" for d in kept if d not in innot_fresh]
+    problems += [f"the state has {d}, the log does not give it" for d in kept if d not in in_fresh]
     if not problems and fresh != kept:
         problems.append("the detections are in another order than the log gives them")
     if not problems:

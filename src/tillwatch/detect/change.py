@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tillwatch.detect import snapshot
-from tillwatch.detect.recovery import mark, read_again, remember
+from tillwatch.detect.recovery import mark, read_again, recall
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
@@ -59,7 +59,7 @@ def changed(before: Program, setup: Setup, chunk: int, landing: Landing, state: 
     made = folding(setup)
     if is_kept(before, setup.program):
         snapshot.restore(made.fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(before)]))
-        remember(made.fold, made.decoder, landing, state, chunk, retry)
+        recall(made.fold, made.decoder, landing, state, chunk, retry)
     else:
         if gone := retry(landing.removed).chunks:
             raise PatternError(f"the patterns need the whole log, of which chunks 0 to {gone - 1} were removed")

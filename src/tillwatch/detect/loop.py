@@ -256,8 +256,8 @@ class Detect:
         self._saved = self._next
         self._saving.done(touched, began, self._clock.monotonic())
 
-    def _reach(self, following: int) -> dict[str, str]:
-        """What windows need of the log behind tables that are saved before a chunk, as it is noted with them."""
+    def _reach(self, following: int) -> Mapping[str, str]:
+        """What tables that are saved now need of the log behind them, to be noted with them."""
         reach = self._fold.reach(following)
         return {REACH: reach.text()} if reach else {}
 

@@ -28,10 +28,9 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
         return
     snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
     mark(fold, state, cursor.tables, retry)
+    recall(fold, decoder, landing, state, cursor.tables, retry)
     stored = [*retry(lambda: list(state.detections())), *retry(lambda: list(state.detections(shadow=True)))]
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
-    if cursor.tables:
-        remember(fold, decoder, landing, state, cursor.tables, retry)
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
     found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
     if found != expected:
@@ -51,9 +50,9 @@ def refold(
     return [d.identity for d in sorted(found, key=lambda d: d.shadow)]
 
 
-def remember(fold: Fold, decoder: Decoder, landing: Landing, state: State, tables: int, retry: Retry) -> None:
-    """The rows that windows still need, of chunks that the tables, saved before chunk `tables`, have already."""
-    if not fold.reads_time:
+def recall(fold: Fold, decoder: Decoder, landing: Landing, state: State, tables: int, retry: Retry) -> None:
+    """Takes the rows that windows still need from the chunks that the tables, as they were loaded, have already."""
+    if not tables or not fold.reads_time:
         return
     noted = retry(lambda: state.get_meta(REACH))
     reach = Reach.of(noted) if noted else Reach(0, None)  # another engine saved the tables

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tillwatch.engine.condition import Condition
 from tillwatch.engine.decode import Decoded, Decoder, Rows
 from tillwatch.engine.evidence import evidence
+from tillwatch.engine.expiry import Gone
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.late import Lateness
@@ -29,7 +30,6 @@ from tillwatch.patterns.history import same_life
 from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
-
 NONE: Ints = np.zeros(0, np.int64)
 
 PUNCTUAL = Lateness()
@@ -88,40 +88,41 @@ class Fold:
         gone = self.windows.move(chunk, rows, clock)
         if not len(rows) and not gone:
             return self._judge(judges, chunk, {}, {})
-        touches = self._locate(rows)
-        verdicts = self._judge_rows(judges, chunk, rows, touches)
-        touches = self.windows.touched(touches, gone)
-        by_chunk = [judge for judge in judges if isinstance(judge, Judge)]
-        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in by_chunk]
-        self.windows.take_back(gone)
-        self._add(rows, touches)
-        self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
-        for judge, before in zip(by_chunk, seen, strict=True):
+        located = self._locate(rows)
+        verdicts = self._judge_rows(judges, chunk, rows, located)
+        touches = self.windows.touched(located, gone)
+        watching = [judge for judge in judges if isinstance(judge, Judge)]
+        seen = [judge.condition.observe(touches[judge.plan.per].unique) for judge in watching]
+        self._fold(chunk, rows, touches, gone)
+        for judge, before in zip(watching, seen, strict=True):
             judge.condition.update(before, touches[judge.plan.per].new)
         return self._judge(judges, chunk, touches, verdicts)
 
     def absorb(self, chunk: int, rows: Rows) -> None:
         """Adds the valid rows of a chunk, and judges nothing: for what was judged before, by others."""
         gone = self.windows.move(chunk, rows, None)
-        if not len(rows) and not gone:
-            return
-        touches = self.windows.touched(self._locate(rows), gone)
-        self.windows.take_back(gone)
-        self._add(rows, touches)
-        self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
+        if len(rows) or gone:
+            self._fold(chunk, rows, self.windows.touched(self._locate(rows), gone), gone)
 
-    def _locate(self, rows: Rows) -> Mapping[Grain, Touch]:
+    def _locate(self, rows: Rows) -> dict[Grain, Touch]:
         touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():
             self._settle(self.tables[grain], touch.new)
         return touches
+
+    def _fold(self, chunk: int, rows: Rows, touches: Mapping[Grain, Touch], gone: Sequence[Gone]) -> None:
+        self.windows.take_back(gone)
+        self._add(rows, touches)
+        self.windows.remember(chunk, rows, {grain: touch.slots for grain, touch in touches.items()})
 
     def _in_force(self, chunk: int) -> list[Judge | RowJudge]:
         """The judges of the patterns in force, in their order; those that begin follow the ones before them."""
         judges = sorted((j for j in self.judges if j.plan.judges(chunk)), key=lambda j: j.plan.place)
         for judge in judges:
             if judge.plan.begins(chunk) and (before := self._before(judge.plan)):
-                _follow(judge, before)
+                judge.room(len(before.holding))
+                judge.holding[: len(before.holding)] = before.holding
+                judge.detected[: len(before.detected)] = before.detected
         return judges
 
     def _before(self, plan: Plan) -> Judge | RowJudge | None:
@@ -134,11 +135,11 @@ class Fold:
         self, judges: Sequence[Judge | RowJudge], chunk: int, rows: Rows, touches: Mapping[Grain, Touch]
     ) -> dict[str, RowVerdict]:
         """What patterns that are judged on transactions say, before the rows are added."""
-        by_row = [judge for judge in judges if isinstance(judge, RowJudge)]
-        if not by_row or not len(rows):
+        mine = [judge for judge in judges if isinstance(judge, RowJudge)]
+        if not mine or not len(rows):
             return {}
         running = Running(rows, self.tables, touches, self.windows, self._filters)
-        return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in by_row}
+        return {judge.plan.pattern.id: judge.judge(chunk, running) for judge in mine}
 
     def _settle(self, table: Table, new: Ints) -> None:
         """Gives new slots their coarser slots and their lookup values."""
@@ -184,6 +185,15 @@ class Fold:
             turns += self._turns(judge.plan, again, fallen, chunk)
         return Outcome(tuple(detections), tuple(turns))
 
+    def _turns(self, plan: Plan, again: Ints, fallen: Ints, chunk: int) -> list[Turn]:
+        if not len(again) and not len(fallen):
+            return []
+        pattern, per = plan.pattern, plan.per
+        told = pattern.cleared and not pattern.shadow
+        turns = [Turn(chunk, pattern.id, k, True, False, pattern.shadow) for k in self.keys(per, again)]
+        turns += [Turn(chunk, pattern.id, k, False, told, pattern.shadow) for k in self.keys(per, fallen)]
+        return sorted(turns, key=lambda t: tuple(t.key.values()))
+
     def _judge_chunk(
         self, judge: Judge, chunk: int, touches: Mapping[Grain, Touch]
     ) -> tuple[list[Detection], Ints, Ints]:
@@ -195,15 +205,6 @@ class Fold:
         if whole:
             reasons = [{**reason, "in_force_from": chunk} for reason in reasons]
         return self._found(judge.plan, fired, chunk, reasons), again, verdict.fallen
-
-    def _turns(self, plan: Plan, again: Ints, fallen: Ints, chunk: int) -> list[Turn]:
-        if not len(again) and not len(fallen):
-            return []
-        pattern = plan.pattern
-        told = pattern.cleared and not pattern.shadow
-        turns = [Turn(chunk, pattern.id, k, True, False, pattern.shadow) for k in self.keys(plan.per, again)]
-        turns += [Turn(chunk, pattern.id, k, False, told, pattern.shadow) for k in self.keys(plan.per, fallen)]
-        return sorted(turns, key=lambda t: tuple(t.key.values()))
 
     def _found(self, plan: Plan, slots: Ints, chunk: int, reasons: Sequence[dict[str, Any]]) -> list[Detection]:
         """Detections in the order of CONTRACT 6."""
@@ -286,13 +287,6 @@ def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
         case "once":
             known = judge.detected[verdict.risen]
             return verdict.risen[~known], verdict.risen[known]
-
-
-def _follow(judge: Judge | RowJudge, before: Judge | RowJudge) -> None:
-    """Takes over for which keys a judge of the same pattern has detected it, and for which it held."""
-    judge.room(len(before.holding))
-    judge.holding[: len(before.holding)] = before.holding
-    judge.detected[: len(before.detected)] = before.detected
 
 
 def _distinct(slots: Sequence[Ints], size: int) -> Ints:

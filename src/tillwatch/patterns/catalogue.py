@@ -162,8 +162,8 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
     features: dict[str, Feature] = {}
     examples: tuple[Example, ...] = ()
     tree: Expr = Truth(True)
-    emit, cleared, mode = _EMITS[0], False, _MODES[0]
     judge: Judge = "chunk"
+    emit, cleared, mode = _EMITS[0], False, _MODES[0]
     with told:
         _check_fields(root)
     texts = _texts(root, told)
@@ -181,10 +181,10 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
         examples = reader.read(root.items["examples"]) if "examples" in root.items else ()
     with told:
         emit = _choice_of(root, "emit", _EMITS)
-        if judge == "transaction" and emit != "once":
-            raise PatternError(f"{root.items['emit'].place}: emit: a pattern judged on each transaction is told once")
     with told:
         cleared = _flag(root, "cleared")
+    with told:
+        _check_emit(root, emit, judge)
     with told:
         mode = _choice_of(root, "mode", _MODES)
     told.raise_any()
@@ -206,6 +206,13 @@ def read_pattern(text: str, name: str, choice: PatternChoice | None = None) -> P
         cleared,
         mode == "shadow",
     )
+
+
+def _check_emit(root: MapNode, emit: Emit, judge: Judge) -> None:
+    if judge == "transaction" and emit != "once":
+        raise PatternError(
+            f"{root.items['emit'].place}: emit: found {emit}, but a pattern that is judged on transactions detects once"
+        )
 
 
 def _choice_of(root: MapNode, key: str, known: Sequence[T]) -> T:

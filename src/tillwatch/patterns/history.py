@@ -21,9 +21,9 @@ def plan_lines(plan: Plan, program: Program) -> list[str]:
 
 
 def same_life(one: Plan, other: Plan) -> bool:
-    """Whether detections of one plan are those of the other: the same id for the same keys, published or not."""
+    """Whether detections of one plan are those of the other: the same id and keys, judged and published alike."""
     a, b = one.pattern, other.pattern
-    return (a.id, a.shadow, one.per) == (b.id, b.shadow, other.per)
+    return (a.id, a.shadow, a.judge, one.per) == (b.id, b.shadow, b.judge, other.per)
 
 
 def following(before: Program, after: Program, chunk: int) -> Program:

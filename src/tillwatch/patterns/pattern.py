@@ -14,10 +14,11 @@ from tillwatch.patterns.features import Feature
 if TYPE_CHECKING:
     from tillwatch.patterns.examples import Example
 
-Emit = Literal["once", "on_enter", "every_chunk"]
-"""When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
 Judge = Literal["chunk", "transaction"]
 """When a pattern is judged: after every chunk, or on every transaction, with the values before it."""
+
+Emit = Literal["once", "on_enter", "every_chunk"]
+"""When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,15 +177,11 @@ class Program:
         return kind_of(self.windows)
 
     @property
-    def whole_rows(self) -> str:
-        """Why sums over a chunk do not do, so that every row of it is needed; empty when they do."""
-        if any(p.pattern.judge == "transaction" for p in self.plans):
-            return "patterns judged on transactions"
-        if self.windows:
-            return "windows"
-        if any(a.op in SQUARES for a in self.accumulators):
-            return "standard deviations and variances"
-        return "amounts as keys" if any("amount" in t.grain for t in self.tables) else ""
+    def whole_rows(self) -> bool:
+        """Whether sums over a chunk do not do, so that every row of it is needed, in its order."""
+        judged = any(p.pattern.judge == "transaction" for p in self.plans)
+        apart = any("amount" in t.grain for t in self.tables) or any(a.op in SQUARES for a in self.accumulators)
+        return judged or apart or bool(self.windows)
 
 
 def grain_of(keys: Sequence[str]) -> Grain:

@@ -250,7 +250,7 @@ class SparkDetect:
         if not self._taken:
             change, after = self._change(after)
         notes = {NOTE: to_text(after)}
-        if change is not None and self._setup.program.windows:
+        if change is not None and self._setup.program.windows:  # its tables are new; see `_save`
             notes[REACH] = Reach(0, None).text()
         commit = Commit(results, told.detections, told.turns, notes, change)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))

@@ -42,7 +42,7 @@ class Group:
     @property
     def whole(self) -> bool:
         """Whether every row is needed, in the order of the stream."""
-        return bool(self.program.whole_rows)
+        return self.program.whole_rows
 
     @property
     def timed(self) -> bool:

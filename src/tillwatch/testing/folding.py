@@ -45,15 +45,8 @@ def pattern_text(
     life: Mapping[str, str | bool] | None = None,
 ) -> str:
     """The file of a pattern; `life` has the fields `emit`, `cleared` and `mode`, as far as they are said."""
-    said: dict[str, object] = {
-        "id": id,
-        "action": "A",
-        "per": list(per),
-        "judge": judge,
-        "features": dict(features or {}),
-        "when": when,
-    }
-    said |= life or {}
+    said: dict[str, object] = {"id": id, "action": "A", "per": list(per), "judge": judge}
+    said |= {"features": dict(features or {}), "when": when, **(life or {})}
     numbers = ", ".join(f"{name}: {value}" for name, value in (thresholds or {}).items())
     lines = [f"{name}: {json.dumps(value)}" for name, value in said.items()]
     return "\n".join([*lines, f"thresholds: {{{numbers}}}", ""])

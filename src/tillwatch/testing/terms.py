@@ -69,8 +69,7 @@ class Drawn:
         return {name: f.text for name, f in self.features.items() if f.text}
 
     def __repr__(self) -> str:
-        said = f"with {self.thresholds} {self.own} {self.life}"
-        return f"per {self.per} on {self.judge} when {self.when.text} {said}"
+        return f"per {self.per} on {self.judge} when {self.when.text} with {self.thresholds} {self.own} {self.life}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """As hypothesis shows it."""

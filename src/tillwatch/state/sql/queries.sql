@@ -56,7 +56,7 @@ AND first_seq = (SELECT max(first_seq) FROM outbox WHERE first_seq <= seq)
 WHERE seq BETWEEN ? AND ? ORDER BY seq;
 
 -- name: put_turn
--- Of the last detection up to the chunk: one judged on transactions may come and cease in one chunk.
+-- Of the last detection up to the chunk: on a transaction it can cease to hold in the chunk that brought it.
 INSERT INTO turns (seq, chunk, holds)
 SELECT max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk <= ?;
 
@@ -94,7 +94,7 @@ SELECT pattern, count(*) FROM shadow_detections GROUP BY pattern;
 SELECT coalesce(max(number), 0) + 1 FROM cleared;
 
 -- name: put_cleared
--- The last detection up to the chunk is the one that ceased to hold.
+-- The last detection before the chunk is the one that ceased to hold.
 INSERT INTO cleared (number, seq, chunk, cleared_at)
 SELECT ?, max(seq), ?, ? FROM detections WHERE pattern = ? AND key = ? AND chunk <= ?;
 
