@@ -24,7 +24,7 @@ from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
 from tillwatch.spark.scratch import scratch
 from tillwatch.spark.session import java_home, java_version, session
 from tillwatch.spark.shards import groups_of, lookup_parts
-from tillwatch.testing.folding import COLUMNS, Row, fold_of, lookup_data, pattern_text
+from tillwatch.testing.folding import COLUMNS, Row, fold_of, frame_of, lookup_data, pattern_text
 from tillwatch.testing.sharded import Sharded
 
 BY_MERCHANT = pattern_text(["customer", "merchant"], "merchant.transactions > 5 and transactions > 1", id="M")
@@ -216,3 +216,12 @@ def test_a_spark_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tillwatch.spark.session.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs Spark 4 or newer"), session(Spark()):
         pass
+
+
+def test_a_chunk_without_valid_rows_brings_windows_nothing() -> None:
+    """No row moves the clock; nothing travels, and nothing fails."""
+    fold = fold_of([pattern_text(["customer"], "fast >= 2", {"fast": "count(*) within 3 steps"})])
+    frame = frame_of([("A", "M", "a", "F", "x", "5")])
+    (decoded,) = fold.decoder.decode([frame])
+    assert (len(decoded.rows), len(decoded.rejects)) == (0, 1)
+    assert list(gather(0, decoded.rows, fold.decoder.dictionaries, groups_of(fold.program, 2))) == []

@@ -32,7 +32,8 @@ def gather(
     frame = pl.DataFrame({**rows.codes, "amount": rows.amount})
     for group in groups:
         if group.whole:
-            yield from _whole(rows, dictionaries, group)
+            if len(rows) or group.judges_all(chunk):
+                yield from _whole(chunk, rows, dictionaries, group)
             continue
         added = _added_up(frame, group)
         idle = set(group.shards) if group.judges_all(chunk) else set()
@@ -43,16 +44,18 @@ def gather(
             yield shard, _packed(added.clear(), dictionaries, group)
 
 
-def _whole(rows: Rows, dictionaries: Mapping[str, Dictionary], group: Group) -> Iterator[tuple[int, bytes]]:
+def _whole(
+    number: int, rows: Rows, dictionaries: Mapping[str, Dictionary], group: Group
+) -> Iterator[tuple[int, bytes]]:
     """The rows themselves, in their order. With windows also for shards without any: the clock moves for all."""
     kept = {"total": rows.amount, "time": rows.time, "number": rows.number}
     there = {name: values for name, values in kept.items() if values is not None}
     frame = pl.DataFrame({**{c: rows.codes[c] for c in group.columns}, **there})
     parts = dict(_divided(frame, dictionaries, group))
     chunk = {"source": pack_texts([rows.source])}
-    if rows.time is not None:
+    if rows.time is not None and len(rows):
         chunk["clock"] = rows.time.max(keepdims=True)
-    for shard in group.shards if group.timed else parts:
+    for shard in group.shards if group.timed or group.judges_all(number) else parts:
         part = parts.get(shard, frame.clear())
         yield shard, pack({**_texts(part, dictionaries, group), **{n: part[n].to_numpy() for n in there}, **chunk})
 
