@@ -161,10 +161,10 @@ def again(
     """The fold made anew, as after a restart."""
     new = fold_of(texts_of(patterns), lookups, late)
     snapshot.restore(new, [snapshot.whole_table(fold, t.spec.name) for t in fold.tables.values()])
-    for judge in fold.judges:
+    for at, judge in enumerate(fold.judges):
         slots = judge.detected.nonzero()[0]
         if len(slots):
-            new.mark(judge.plan.pattern.id, fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
+            new.mark(at, fold.keys(judge.plan.per, slots), judge.holding[slots].tolist())
     if (reach := fold.reach(number)) is not None:
         new.resume(reach)
         for back in range(reach.first, number):
