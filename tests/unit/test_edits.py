@@ -220,6 +220,18 @@ def test_a_pattern_that_needs_removed_chunks_is_refused(site: Site) -> None:
     assert [r.first for r in site.rule_sets()] == [0, 4]
 
 
+def test_windows_are_edited_too(site: Site) -> None:
+    """With another threshold the window goes on; with another window the log is folded once; audit proves both."""
+    window = "id: Fast\naction: CALL\nper: customer\nfeatures: {fast: count(*) within 3 steps}\nwhen: fast >= 3\n"
+    site.write("fast", window)
+    site.run("A", "A", "B")
+    site.write("fast", window.replace("fast >= 3", "fast >= 2"))
+    assert (3, "Fast", "A") in site.run("C")
+    site.write("fast", window.replace("3 steps", "5 steps").replace("fast >= 3", "fast >= 1"))
+    assert [d for d in site.run("C") if d[1] == "Fast"] == [(3, "Fast", "A"), (4, "Fast", "B"), (4, "Fast", "C")]
+    assert [r.first for r in site.rule_sets()] == [0, 3, 4]
+
+
 class Watcher:
     """Hears of a run, and lets wait for what it says."""
 

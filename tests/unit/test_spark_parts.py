@@ -19,7 +19,7 @@ from tillwatch.engine.fold import Fold
 from tillwatch.errors import ConfigError, RunError, StoreError
 from tillwatch.patterns.program import LookupSpec
 from tillwatch.spark.arrays import pack, unpack
-from tillwatch.spark.gather import gather
+from tillwatch.spark.gather import gather, scattered
 from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
 from tillwatch.spark.scratch import scratch
 from tillwatch.spark.session import java_home, java_version, session
@@ -216,3 +216,23 @@ def test_a_spark_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tillwatch.spark.session.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs Spark 4 or newer"), session(Spark()):
         pass
+
+
+def test_a_chunk_without_valid_rows_brings_windows_nothing() -> None:
+    """No row moves the clock; nothing travels, and nothing fails."""
+    fold = fold_of([pattern_text(["customer"], "fast >= 2", {"fast": "count(*) within 3 steps"})])
+    decoded = chunk_of(fold, [("A", "M", "a", "F", "d", "x", "5")])
+    assert (len(decoded.rows), len(decoded.rejects)) == (0, 1)
+    assert list(gather(0, decoded, fold.decoder.dictionaries, groups_of(fold.program, 2))) == []
+
+
+def test_rows_that_are_filtered_out_move_the_clock_of_all_shards() -> None:
+    """A chunk of which no row counts lets rows leave windows everywhere, as it does in one fold."""
+    text = pattern_text(["customer"], "fast >= 2", {"fast": "count(*) within 3 steps"})
+    fold = fold_of([text], where="category <> 'test'")
+    decoded = chunk_of(fold, [("A", "M", "test", "F", "d", "1", "5"), ("A", "M", "test", "F", "d", "1", "3")])
+    assert (len(decoded.rows), decoded.filtered, decoded.clock) == (0, 2, 5_000_000)
+    (group,) = groups_of(fold.program, 2)
+    sent = dict(gather(0, decoded, fold.decoder.dictionaries, [group]))
+    assert sorted(sent) == [0, 1]
+    assert {scattered(data, fold.decoder.dictionaries, group)[1] for data in sent.values()} == {5_000_000}

@@ -250,7 +250,10 @@ class SparkDetect:
         change = None
         if not self._taken:
             change, after = self._change(after)
-        commit = Commit(results, told.detections, told.turns, {NOTE: to_text(after)}, change)
+        notes = {NOTE: to_text(after)}
+        if change is not None and self._setup.program.windows:  # its tables are new; see `_save`
+            notes[REACH] = Reach(0, None).text()
+        commit = Commit(results, told.detections, told.turns, notes, change)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._manifest, self._cursor = after, commit.last + 1
         if change is not None:

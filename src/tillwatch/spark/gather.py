@@ -33,7 +33,8 @@ def gather(
     frame = pl.DataFrame({**rows.codes, "amount": rows.amount})
     for group in groups:
         if group.whole:
-            yield from _whole(chunk, decoded, dictionaries, group)
+            if len(rows) or group.judges_all(chunk) or (group.timed and decoded.clock is not None):
+                yield from _whole(chunk, decoded, dictionaries, group)
             continue
         added = _added_up(frame, group)
         idle = set(group.shards) if group.judges_all(chunk) else set()

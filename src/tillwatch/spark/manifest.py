@@ -12,7 +12,7 @@ SHARDS = "shards/"
 NOTE = "spark"
 """The fact of the state that holds the manifest."""
 
-FORMAT = 2
+FORMAT = 4
 """Of the manifest and the objects that it names. Another one is not read: the state is rebuilt from the log."""
 
 LONGEST_CHAIN = 40
