@@ -184,7 +184,7 @@ def test_so_many_more_transactions_now_make_a_window_full(
     fold, _ = folded(text, chunks)
     key = data.draw(st.sampled_from(sorted({(row[0], row[1]) for rows in chunks for row in rows})))
     named = {"customer": key[0], "merchant": key[1]}
-    slot = slot_of(fold, ("customer", "merchant"), named)
+    slot = slot_of(fold, fold.program.plans[0], named)
     assert slot is not None
     one = fold.judges[0]
     view = NextRowView(fold, one, named, 0) if isinstance(one, RowJudge) else KeyView(one.condition, slot, 0)
