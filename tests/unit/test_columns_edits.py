@@ -191,3 +191,15 @@ def test_a_late_row_is_in_the_quarantine_whether_it_passes_or_not(site: Site) ->
     )
     now = site.status(*late)
     assert (now.counted, now.filtered, dict(now.quarantined)) == (2, 1, {"device_empty": 1, "late": 2})
+
+
+def test_why_not_of_a_key_that_the_pattern_has_not_seen(site: Site) -> None:
+    """Its rows do not pass the filter: it is unknown to the pattern, now and after a chunk."""
+    site.write("often", OFTEN)
+    site.run((1, "a", "d1", "s", 5), (1, "a", "d2", "n", 5))
+    for at in ((), ("--at", "0")):
+        told = [
+            json.loads(site.call("why-not", "Often", "--key", f"device={device}", "--format", "json", *at))
+            for device in ("d1", "d2")
+        ]
+        assert [(each["seen"], each["unseen"]) for each in told] == [(False, [] if at else ["device"]), (True, [])]

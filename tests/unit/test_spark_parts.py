@@ -11,13 +11,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tillwatch.config import Spark
-from tillwatch.engine.decode import Decoded
+from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
 from tillwatch.engine.fold import Fold
+from tillwatch.engine.times import TimeRule
 from tillwatch.errors import ConfigError, RunError, StoreError
-from tillwatch.patterns.program import LookupSpec
+from tillwatch.model import STANDARD_KEYS
+from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.program import Compiler, LookupSpec
 from tillwatch.spark.arrays import pack, unpack
 from tillwatch.spark.gather import gather, scattered
 from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text
@@ -236,3 +240,24 @@ def test_rows_that_are_filtered_out_move_the_clock_of_all_shards() -> None:
     sent = dict(gather(0, decoded, fold.decoder.dictionaries, [group]))
     assert sorted(sent) == [0, 1]
     assert {scattered(data, fold.decoder.dictionaries, group)[1] for data in sent.values()} == {5_000_000}
+
+
+def test_columns_of_ones_own_may_be_called_as_anything(tmp_path: Path) -> None:
+    """Also as what travels and is kept beside them: added up, row by row, and in the objects of a shard."""
+    own = ("total", "number", "source", "clock", "shard", "times", "least", "touched", "reach", "log", "marks")
+    keys = (*STANDARD_KEYS, *own)
+    windowed = pattern_text(own[:4], "n >= 1", {"n": "count(*) within 3 steps"}, id="W", where="log <> 'x'")
+    added = pattern_text(own[4:], "least > 1", {"least_paid": "min(amount)"}, id="A").replace("least >", "least_paid >")
+    for text in (windowed, added):
+        program = Compiler(built_in_features(), {}, 4, keys).program([read_pattern(text, "p.yaml", None, keys)])
+        detail = Detail(TimeRule(kind="number")) if program.windows else PLAIN
+        names = (*keys, "amount", *(["time"] if program.windows else []))
+        decoder = Decoder({c: c for c in names}, detail=detail)
+        rows = [{c: f"{c}{n % 2}" for c in keys} | {"amount": "5", "time": str(n)} for n in range(4)]
+        chunks = decoder.decode([pl.DataFrame(rows[:2]), pl.DataFrame(rows[2:])])
+        fold, sharded = Fold(program, decoder, ()), Sharded(program, [], tmp_path / program.plans[0].pattern.id, 2)
+        for number, chunk in enumerate(chunks):
+            sharded.forget()
+            outcome = fold.step(number, chunk.rows, chunk.clock)
+            assert sharded.batch(decoder, [(number, chunk)]) == ([*outcome.detections], [*outcome.turns])
+            assert len(outcome.detections) == (2 if number == 0 else 0)
