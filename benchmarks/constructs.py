@@ -57,7 +57,8 @@ def folded(name: str, transactions: str, keys: int) -> dict[str, float]:
     from tillwatch.engine.fold import Fold
     from tillwatch.engine.times import TimeRule
     from tillwatch.patterns.catalogue import built_in_features, load_patterns, read_pattern
-    from tillwatch.patterns.program import Compiler, LookupSpec
+    from tillwatch.patterns.compiler import Compiler
+    from tillwatch.patterns.program import LookupSpec
 
     importance = LookupSpec("importance", ("customer", "merchant"), "float")
     if name in OWN:

@@ -22,12 +22,13 @@ from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import declared_features, read_patterns
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.derived import Derived, parse_derived
 from tillwatch.patterns.expression import Expr, ExpressionError
 from tillwatch.patterns.features import Feature, columns_in, parse_filter
 from tillwatch.patterns.history import plan_lines
 from tillwatch.patterns.pattern import Pattern
-from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.program import Program
 from tillwatch.patterns.rules import Rules, read_rules, to_text
 from tillwatch.patterns.sanity import findings
 from tillwatch.patterns.shown import show

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.history import following, joined
-from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.program import Program
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
 from tillwatch.testing.folding import DIGITS, KEYS, Key, Lookups, Row, frame_of, lookup_data
 from tillwatch.testing.prefixes import Prefixes

@@ -13,8 +13,9 @@ from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.engine.lookup import LookupData
 from tillwatch.patterns.catalogue import built_in_features, load_patterns
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.features import parse_filter
-from tillwatch.patterns.program import Compiler, LookupSpec, Program
+from tillwatch.patterns.program import LookupSpec, Program
 from tillwatch.testing import oracle
 
 COLUMNS = {c: c for c in ("customer", "merchant", "gender", "category", "amount")}

@@ -24,7 +24,7 @@ from tillwatch.errors import ConfigError, PatternError, StateConflict
 from tillwatch.history.explain import explain
 from tillwatch.lookups import patience
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
-from tillwatch.patterns.program import Compiler
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.pipeline import Pipeline
 from tillwatch.status import status
 

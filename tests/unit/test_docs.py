@@ -30,9 +30,10 @@ from tillwatch.engine.decode import Decoder
 from tillwatch.generate import generate
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.derived import parse_derived
 from tillwatch.patterns.expression import ExpressionError
-from tillwatch.patterns.program import Compiler, LookupSpec
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.trials.run import run
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ from tillwatch.config import PatternChoice
 from tillwatch.detect.snapshot import shapes
 from tillwatch.errors import ConfigError, PatternError
 from tillwatch.patterns.catalogue import built_in, built_in_features, declared_features, load_patterns, read_pattern
-from tillwatch.patterns.program import Compiler, LookupSpec, Program
+from tillwatch.patterns.compiler import Compiler
+from tillwatch.patterns.program import LookupSpec, Program
 from tillwatch.patterns.shown import show
 from tillwatch.testing.folding import fold_of, pattern_text, step
 

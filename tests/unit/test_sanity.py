@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from tillwatch.cli.app import app
 from tillwatch.config import PatternChoice
 from tillwatch.patterns.catalogue import built_in, built_in_features, load_patterns, read_pattern
-from tillwatch.patterns.program import Compiler, LookupSpec
+from tillwatch.patterns.compiler import Compiler
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.patterns.sanity import Finding, findings
 from tillwatch.testing.folding import pattern_text
 

@@ -21,7 +21,8 @@ from tillwatch.engine.times import TimeRule
 from tillwatch.errors import ConfigError, RunError, StoreError
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
-from tillwatch.patterns.program import Compiler, LookupSpec
+from tillwatch.patterns.compiler import Compiler
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.spark.arrays import pack, unpack
 from tillwatch.spark.gather import gather, scattered
 from tillwatch.spark.manifest import LONGEST_CHAIN, from_text, to_text

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
 from tillwatch.errors import StateError
-from tillwatch.patterns.features import Feature
-from tillwatch.patterns.program import Grain, Program, TableSpec, plain_filter
+from tillwatch.patterns.features import Feature, plain_filter
+from tillwatch.patterns.program import Grain, Program, TableSpec
 from tillwatch.state.base import TableRows
 from tillwatch.state.tables import TableShape
 

@@ -10,8 +10,9 @@ import polars as pl
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded, sources_of
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.pattern import Pattern
-from tillwatch.patterns.program import Compiler, Program
+from tillwatch.patterns.program import Program
 
 
 def compiled(program: Program, patterns: Sequence[Pattern]) -> Program:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
 
 from tillwatch.config import PatternChoice
 from tillwatch.config.yaml import MapNode, Node, Problem, ScalarNode, error_of, parse_yaml, suggestion
@@ -20,8 +19,7 @@ from tillwatch.patterns.features import Feature, grain_order, parse_feature, par
 from tillwatch.patterns.fields import FIELDS, REQUIRED
 from tillwatch.patterns.mistakes import near
 from tillwatch.patterns.pattern import Emit, Judge, Pattern, Spot
-
-T = TypeVar("T", bound=str)
+from tillwatch.patterns.reading import Told, choice_of, flag
 
 _EMITS: tuple[Emit, ...] = ("once", "on_enter", "every_chunk")
 _MODES = ("publish", "shadow")
@@ -171,7 +169,7 @@ def read_pattern(
     root = parse_yaml(text, name)
     if not isinstance(root, MapNode):
         raise PatternError(f"{name}: a pattern is a mapping with {', '.join(REQUIRED)}; found {root.shown()}")
-    told = _Told(name)
+    told = Told(name)
     per: tuple[str, ...] = ()
     features: dict[str, Feature] = {}
     examples: tuple[Example, ...] = ()
@@ -197,13 +195,13 @@ def read_pattern(
         reader = Reader(per or grain_order(keys), numbers, lambda node: _spot(node, name, text))
         examples = reader.read(root.items["examples"]) if "examples" in root.items else ()
     with told:
-        emit = _choice_of(root, "emit", _EMITS)
+        emit = choice_of(root, "emit", _EMITS)
     with told:
-        cleared = _flag(root, "cleared")
+        cleared = flag(root, "cleared")
     with told:
         _check_emit(root, emit, judge)
     with told:
-        mode = _choice_of(root, "mode", _MODES)
+        mode = choice_of(root, "mode", _MODES)
     told.raise_any()
     return Pattern(
         texts["id"],
@@ -231,54 +229,6 @@ def _check_emit(root: MapNode, emit: Emit, judge: Judge) -> None:
         raise PatternError(
             f"{root.items['emit'].place}: emit: found {emit}, but a pattern that is judged on transactions detects once"
         )
-
-
-def _choice_of(root: MapNode, key: str, known: Sequence[T]) -> T:
-    """The value of a field that has few; the first one when it is not said."""
-    node = root.items.get(key)
-    found = known[0] if node is None else next((k for k in known if k == node.plain()), None)
-    if found is None:
-        assert node is not None
-        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected one of {', '.join(map(str, known))}")
-    return found
-
-
-def _flag(root: MapNode, key: str) -> bool:
-    node = root.items.get(key)
-    value = False if node is None else node.plain()
-    if not isinstance(value, bool):
-        assert node is not None
-        raise PatternError(f"{node.place}: {key}: found {node.shown()}, expected true or false")
-    return value
-
-
-class _Told:
-    """Mistakes of one file, kept so that the rest of it is looked at too: `with told:` keeps a PatternError."""
-
-    def __init__(self, name: str) -> None:
-        self._place = re.compile(re.escape(name) + r":([0-9]+)(?::([0-9]+))?")
-        self._lines: list[str] = []
-
-    def add(self, problem: str) -> None:
-        """Keeps a mistake, or several, a line each."""
-        self._lines += problem.splitlines()
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: object, traceback: object) -> bool:
-        if isinstance(error, PatternError):
-            self.add(str(error))
-        return isinstance(error, PatternError)
-
-    def raise_any(self) -> None:
-        """Raises PatternError with all of them in the order of the file, if there are any."""
-        if self._lines:
-            raise PatternError("\n".join(sorted(dict.fromkeys(self._lines), key=self._order)))
-
-    def _order(self, line: str) -> tuple[int, int]:
-        place = self._place.match(line)
-        return (int(place[1]), int(place[2] or 0)) if place else (0, 0)
 
 
 def _tree(texts: Mapping[str, str], numbers: Mapping[str, Decimal], spot: Spot) -> Expr:
@@ -312,7 +262,7 @@ def _check_fields(root: MapNode) -> None:
         raise error_of(problems, PatternError)
 
 
-def _texts(root: MapNode, told: _Told) -> dict[str, str]:
+def _texts(root: MapNode, told: Told) -> dict[str, str]:
     """The fields that are texts; those that are not are told and left out."""
     texts: dict[str, str] = {}
     for key in _TEXTS:
@@ -354,7 +304,7 @@ def _per(root: MapNode, known: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(k) for k in keys)
 
 
-def _thresholds(root: MapNode, choice: PatternChoice | None, told: _Told) -> dict[str, Decimal]:
+def _thresholds(root: MapNode, choice: PatternChoice | None, told: Told) -> dict[str, Decimal]:
     """The thresholds; one whose number is wrong is told, and is 1 for the rest of the file."""
     declared = root.items.get("thresholds", MapNode(root.place))
     if not isinstance(declared, MapNode):
@@ -373,7 +323,7 @@ def _thresholds(root: MapNode, choice: PatternChoice | None, told: _Told) -> dic
     return numbers
 
 
-def _set_thresholds(numbers: dict[str, Decimal], choice: PatternChoice, root: MapNode, told: _Told) -> None:
+def _set_thresholds(numbers: dict[str, Decimal], choice: PatternChoice, root: MapNode, told: Told) -> None:
     id = root.items["id"].plain() if "id" in root.items else "the pattern"
     known = tuple(numbers)
     for key, number in choice.thresholds.items():

@@ -8,9 +8,9 @@ from fractions import Fraction
 
 from tillwatch.patterns.claims import Claim, Known, Ordered, Within
 from tillwatch.patterns.expression import Expr, Name, PercentileCont, PercentRank, conjuncts, walk
-from tillwatch.patterns.features import SPREADS, Feature
+from tillwatch.patterns.features import SPREADS, Feature, plain_filter
 from tillwatch.patterns.pattern import Judge
-from tillwatch.patterns.program import Grain, Plan, plain_filter
+from tillwatch.patterns.program import Grain, Plan
 from tillwatch.patterns.ranges import NOT_NEGATIVE, Range
 from tillwatch.patterns.shown import show
 

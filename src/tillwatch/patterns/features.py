@@ -178,3 +178,18 @@ def columns_of(feature: Feature) -> set[str]:
 def columns_in(where: Expr | None) -> set[str]:
     """The mapped columns that a filter reads."""
     return {n.name for n in walk(where) if isinstance(n, Name)} if where else set()
+
+
+def plain_filter(where: Expr | None) -> Expr | None:
+    """The filter without the places of its names, so that equal filters are equal."""
+    match where:
+        case Compare(op=op, left=Name(name=name), right=right):
+            return Compare(op, Name(name), right)
+        case And(left=left, right=right):
+            return And(plain_filter(left) or left, plain_filter(right) or right)
+        case Or(left=left, right=right):
+            return Or(plain_filter(left) or left, plain_filter(right) or right)
+        case Not(x=x):
+            return Not(plain_filter(x) or x)
+        case _:
+            return where

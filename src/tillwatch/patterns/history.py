@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tillwatch.patterns.program import Compiler, Plan, Program
+from tillwatch.patterns.compiler import Compiler
+from tillwatch.patterns.program import Plan, Program
 from tillwatch.patterns.shown import show
 
 

@@ -20,8 +20,9 @@ from tillwatch.engine.lookup import LookupData
 from tillwatch.engine.times import TimeRule
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
+from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.features import parse_filter
-from tillwatch.patterns.program import Compiler, LookupSpec
+from tillwatch.patterns.program import LookupSpec
 
 Key = tuple[str, ...]
 """Values of a pattern's `per`, in the order of KEYS."""
