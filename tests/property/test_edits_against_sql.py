@@ -14,17 +14,20 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tillwatch.engine.decode import Decoder
+from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.times import TimeRule
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.compiler import Compiler
+from tillwatch.patterns.features import parse_filter
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
-from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
+from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
 from tillwatch.testing.folding import DIGITS, KEYS, Key, Lookups, Row, frame_of, lookup_data
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.sharded import Sharded
 from tillwatch.testing.terms import Drawn
+from tillwatch.testing.windowed import timed_streams, windowed_patterns
 
 EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "120"))
 
@@ -35,9 +38,9 @@ Told = list[tuple[str, Key]]
 
 
 @st.composite
-def edits(draw: st.DrawFn) -> tuple[list[Chosen], list[int]]:
+def edits(draw: st.DrawFn, patterns: st.SearchStrategy[Drawn]) -> tuple[list[Chosen], list[int]]:
     """Sets of patterns, some kept from one to the next, and after how many chunks each is edited."""
-    known = draw(st.lists(drawn_patterns(), min_size=2, max_size=4))
+    known = draw(st.lists(patterns, min_size=2, max_size=4))
     sets = []
     for _ in range(draw(st.integers(2, 3))):
         ids = draw(st.permutations(["P", "Q"]).flatmap(lambda p: st.sampled_from([p, p[:1]])))
@@ -73,10 +76,10 @@ class Lives:
 
 
 def expected(
-    sets: Sequence[Chosen], chunks: Sequence[int], stream: Sequence[list[Row]], lookups: Lookups
+    sets: Sequence[Chosen], chunks: Sequence[int], stream: Sequence[list[Row]], lookups: Lookups, where: str
 ) -> list[Told]:
     """What is told after each chunk: detections in order, then turns, as text."""
-    with Prefixes(stream, lookups) as sql:
+    with Prefixes(stream, lookups, where) as sql:
         answers = [{name: sql.held(p) for name, p in chosen.items()} for chosen in sets]
     lives, told = Lives(), []
     for number in range(len(stream)):
@@ -109,20 +112,63 @@ def told_of(outcome: Outcome) -> Told:
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
-@given(edits(), drawn_streams(), drawn_lookups, st.integers(1, 3), st.integers(1, 3))
+@given(edits(drawn_patterns()), drawn_streams(), drawn_lookups, st.integers(1, 3), st.integers(1, 3))
 def test_after_every_chunk_those_in_force_are_told(
     edited: tuple[list[Chosen], list[int]], stream: list[list[Row]], lookups: Lookups, buckets: int, size: int
 ) -> None:
     """Detections and turns are those of SQL over the patterns in force, a key once detected being so under its id."""
+    check_edits(edited, stream, lookups, (None, "true"), buckets, size)
+
+
+@settings(
+    max_examples=EXAMPLES // 2,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(
+    edits(windowed_patterns(last=False)),
+    timed_streams(),
+    drawn_lookups,
+    st.one_of(st.just((None, "true")), filters()),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_edited_windows_are_told_too(
+    edited: tuple[list[Chosen], list[int]],
+    stream: list[list[Row]],
+    lookups: Lookups,
+    where: tuple[str | None, str],
+    buckets: int,
+    size: int,
+) -> None:
+    """The same of windows, over the rows that pass a filter."""
+    check_edits(edited, stream, lookups, where, buckets, size)
+
+
+def check_edits(
+    edited: tuple[list[Chosen], list[int]],
+    stream: list[list[Row]],
+    lookups: Lookups,
+    where: tuple[str | None, str],
+    buckets: int,
+    size: int,
+) -> None:
+    """Folds the stream in one and in shards, and compares what is told with SQL."""
     sets, lengths = edited
     chunks = [0, *accumulate(lengths[1:])]
     program = history(sets, chunks, lookups)
-    decoder = Decoder({c: c for c in (*KEYS, "amount")}, DIGITS, negative=True)
+    detail = Detail(
+        TimeRule(kind=program.time_kind) if program.windows else None,
+        amounts=any("amount" in table.grain for table in program.tables),
+    )
+    columns = (*KEYS, "amount", *(["time"] if program.windows else []))
+    kept = parse_filter(where[0], KEYS) if where[0] else None
+    decoder = Decoder({c: c for c in columns}, DIGITS, negative=True, detail=detail, where=kept)
     data = [lookup_data(spec, values) for spec, values in lookups.items()]
     fold = Fold(program, decoder, data)
     decoded = decoder.decode([frame_of(chunk) for chunk in stream])
-    told = expected(sets, chunks, stream, lookups)
-    outcomes = [fold.step(n, chunk.rows) for n, chunk in enumerate(decoded)]
+    told = expected(sets, chunks, stream, lookups, where[1])
+    outcomes = [fold.step(n, chunk.rows, chunk.clock) for n, chunk in enumerate(decoded)]
     assert [told_of(o) for o in outcomes] == told
     with tempfile.TemporaryDirectory() as folder:
         sharded = Sharded(program, data, Path(folder), buckets)
