@@ -22,8 +22,8 @@ EXAMPLES = int(os.environ.get("TILLWATCH_EXAMPLES", "250"))
 
 def drawn_fold(patterns: Sequence[Drawn], lookups: Lookups) -> Fold:
     """The engine with these patterns, read from their text."""
-    texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.life) for n, p in enumerate(patterns)]
-    return fold_of(texts, lookups)
+    given = ((p.per, p.when.text, p.own, p.thresholds, f"P{n}", p.judge, p.life) for n, p in enumerate(patterns))
+    return fold_of([pattern_text(*each) for each in given], lookups)
 
 
 @settings(

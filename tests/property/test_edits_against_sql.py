@@ -48,7 +48,7 @@ def history(sets: Sequence[Chosen], chunks: Sequence[int], lookups: Lookups) -> 
     """All of them as one program."""
     programs: list[Program] = []
     for chosen, chunk in zip(sets, chunks, strict=True):
-        texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, n, p.life) for n, p in chosen.items()]
+        texts = [pattern_text(p.per, p.when.text, p.own, p.thresholds, n, life=p.life) for n, p in chosen.items()]
         read = [read_pattern(text, "p.yaml") for text in texts]
         program = Compiler(built_in_features(), {s.name: s for s in lookups}, DIGITS).program(read)
         programs.append(following(programs[-1], program, chunk) if programs else program)
