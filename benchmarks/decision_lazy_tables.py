@@ -31,7 +31,8 @@ BATCHES = {"commits as shipped": None, "a commit for every chunk": 1}
 
 def eager(config: str, chunks_per_commit: str | None = None) -> None:
     """Y alone, with the tables saved in the transaction of every commit."""
-    from tillwatch.detect import setup, snapshot
+    from tillwatch.detect import setup as made
+    from tillwatch.detect import snapshot
     from tillwatch.engine.fold import Fold
     from tillwatch.pipeline import Pipeline
     from tillwatch.state.base import Commit
@@ -69,7 +70,7 @@ def eager(config: str, chunks_per_commit: str | None = None) -> None:
             finally:
                 state.close()
 
-    setup.Fold = KnownFold  # type: ignore[attr-defined,assignment]
+    made.Fold = KnownFold  # type: ignore[misc,attr-defined,assignment]
     timed(Eager, config, chunks_per_commit)
 
 

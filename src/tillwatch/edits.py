@@ -179,4 +179,5 @@ def _pattern_files(settings: Settings) -> Iterator[Path]:
 
 
 def _apart_from_patterns(settings: Settings) -> Mapping[str, object]:
-    return settings.model_dump(exclude={"patterns", "features", "shadow"})
+    """Also the order of columns of one's own, which mappings are equal without."""
+    return {**settings.model_dump(exclude={"patterns", "features", "shadow"}), "keys": settings.columns.keys}

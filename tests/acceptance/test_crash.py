@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -27,7 +28,11 @@ from tillwatch.generate import GeneratedFiles
 from tillwatch.testing import crash
 from tillwatch.testing.crash import Outcome, Site, Which
 
+T = TypeVar("T")
+
 KILLS = int(os.environ.get("TILLWATCH_KILLS", "50"))
+POINTS = int(os.environ.get("TILLWATCH_POINTS", "24"))
+"""At how many of the points of a work it is killed, evenly spread; 0 for all of them."""
 KILLED = -signal.SIGKILL
 
 Work = tuple[str, ...]
@@ -76,6 +81,11 @@ def points(site: Site, mechanism: str) -> list[str]:
     """
     passed = crash.writing(site.folder / f"{mechanism}.points")
     return [p for p in passed if not p.startswith("state.record_landed.") or p.endswith(("#1", "#2"))]
+
+
+def spread(at: Sequence[T]) -> Sequence[T]:
+    """As many of the points as are asked for, evenly spread."""
+    return at[:: max(1, -(-len(at) // POINTS))] if POINTS else at
 
 
 def kills_in_turn(base: Site, expected: Outcome, work: Work, at: Sequence[str], folder: Path) -> dict[str, list[str]]:
@@ -148,7 +158,7 @@ def test_killed_at_every_point_after_an_edit_of_patterns(edited: tuple[Site, Sit
     site, whole = edited
     at = crash.occurrences(points(whole, "detect"), "first")
     assert any("drop-table" in p or "drop-" in p for p in at)
-    assert kills_in_turn(site, whole.outcome(), DETECT, at, tmp_path) == {}
+    assert kills_in_turn(site, whole.outcome(), DETECT, spread(at), tmp_path) == {}
 
 
 @pytest.mark.slow
@@ -158,7 +168,7 @@ def test_killed_at_every_point_of_ingest(
 ) -> None:
     """Mechanism X, killed at any point of any write, is carried on by a restart as if nothing had been."""
     at = crash.occurrences(points(landed, "ingest"), which)
-    assert kills_in_turn(new_site(tmp_path / "new"), done.outcome(), INGEST, at, tmp_path) == {}
+    assert kills_in_turn(new_site(tmp_path / "new"), done.outcome(), INGEST, spread(at), tmp_path) == {}
 
 
 @pytest.mark.slow
@@ -166,7 +176,7 @@ def test_killed_at_every_point_of_ingest(
 def test_killed_at_every_point_of_detect(which: Which, landed: Site, done: Site, tmp_path: Path) -> None:
     """Mechanism Y, killed at any point of any write, is carried on by a restart as if nothing had been."""
     at = crash.occurrences(points(done, "detect"), which)
-    assert kills_in_turn(landed, done.outcome(), DETECT, at, tmp_path) == {}
+    assert kills_in_turn(landed, done.outcome(), DETECT, spread(at), tmp_path) == {}
 
 
 @pytest.mark.slow
@@ -227,12 +237,12 @@ def test_killed_again_while_it_recovers(
     first_kills = [(new, Kill(p, INGEST)) for p in around_writes(points(landed, "ingest"))]
     first_kills += [(landed, Kill(p, DETECT)) for p in around_writes(points(done, "detect"))]
     failed, expected = {}, done.outcome()
-    for base, first in first_kills:
+    for base, first in spread(first_kills):
         name = f"{first.point} of {first.work[0]}"
         killed = base.copy(tmp_path / name)
         assert killed.work("--kill-at", first.point, *first.work) == KILLED
         at = recovery_points(killed, first.work, tmp_path / f"{name}, recovered")
-        for point in draw.sample(at, min(len(at), max(1, KILLS // len(first_kills)))):
+        for point in draw.sample(at, min(len(at), max(1, KILLS // len(spread(first_kills))))):
             site = killed.copy(tmp_path / f"{name}, then {point}")
             failed[site.folder.name] = trouble(site, [Kill(point, first.work)], [INGEST, DETECT], expected)
     assert {name: found for name, found in failed.items() if found} == {}

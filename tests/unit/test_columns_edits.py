@@ -12,9 +12,12 @@ from click.testing import CliRunner
 
 from tillwatch.audit import audit
 from tillwatch.cli.app import app
+from tillwatch.config import load
+from tillwatch.edits import Edits
 from tillwatch.errors import StateConflict
 from tillwatch.pipeline import Pipeline
 from tillwatch.status import Status, status
+from tillwatch.testing.clocks import ScriptedClock
 
 CONFIG = """\
 source: {uri: in, rows: 2, every: 0}
@@ -153,6 +156,20 @@ def test_another_order_of_keys_is_another_pipeline(site: Site) -> None:
     site.config.write_text(CONFIG.replace("device: device_id, zone: zone", "zone: zone, device: device_id"))
     with pytest.raises(StateConflict, match="own columns in order: zone, device"):
         site.run((1, "food", "d1", "n", 5))
+
+
+def test_columns_in_another_order_are_no_edit_of_a_run_at_work(site: Site) -> None:
+    """They are taken by the next start, which refuses them; the run goes on with those that it has."""
+    site.write("new", NEW)
+    pipeline, clock, told = Pipeline.open(site.config), ScriptedClock(), list[str]()
+    edits = Edits(
+        lambda: load(site.config), (site.config,), pipeline.composed, pipeline.setup, pipeline.setup, clock, told.append
+    )
+    site.config.write_text(CONFIG.replace("device: device_id, zone: zone", "zone: zone, device: device_id"))
+    for _ in range(3):
+        clock.seconds += 1
+        assert edits.look() is None
+    assert [text for text in told if "more than its patterns" in text] == told != []
 
 
 def test_a_pattern_on_transactions_sees_only_what_passes_its_filter(site: Site) -> None:
