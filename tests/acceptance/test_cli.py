@@ -225,11 +225,11 @@ def test_set_reaches_a_threshold(worked_off: Path, configure: Configure, tmp_pat
     assert keys(lower, "PatId3") == keys(usual, "PatId3")
 
 
-def test_another_threshold_on_the_same_state_is_refused(copy: Path) -> None:
-    """Detections are a function of the patterns: a state made with others is not gone on with."""
-    said = look("run", "--once", "-c", copy, "--set", "patterns.PatId2.transactions=5", code=1).stderr
+def test_other_digits_on_the_same_state_are_refused(copy: Path) -> None:
+    """A state whose numbers were made in another way is not gone on with."""
+    said = look("run", "--once", "-c", copy, "--set", "amounts.digits=2", code=1).stderr
     assert "was made by another configuration" in said
-    assert "  was  pattern PatId2" in said and "  now  pattern PatId2" in said
+    assert "  was  amounts: 4" in said and "  now  amounts: 2" in said
     assert "Traceback" not in said
 
 

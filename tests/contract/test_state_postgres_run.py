@@ -235,11 +235,11 @@ def test_a_removed_schema_is_rebuilt_from_the_landing_zone(
 
 
 def test_another_configuration_is_refused(server: PostgresServer, new_site: NewSite) -> None:
-    """A schema that was made by other patterns is told, line by line."""
+    """A schema that was made with other digits is told, line by line."""
     site = new_site(server.new_place())
     assert site.work("run") == 0, site.said
-    with pytest.raises(StateConflict, match=r"was made by another configuration.*\n  was  .*PatId2"):
-        Pipeline.open(site.config, ["patterns.PatId2.transactions=9"]).detect(once=True)
+    with pytest.raises(StateConflict, match=r"was made by another configuration.*\n  was  amounts: 4"):
+        Pipeline.open(site.config, ["amounts.digits=2"]).detect(once=True)
 
 
 def test_who_only_looks_is_told_that_nothing_has_run(server: PostgresServer, new_site: NewSite) -> None:
