@@ -15,7 +15,7 @@ TillwatchError
     │   └── ChunkRefused    rows cannot be written in the landing zone's format
     ├── StateError     the state store is not usable
     │   ├── StateMissing    there is no state yet: nothing has been run
-    │   └── StateConflict   it was made by another configuration, or moved on by another process
+    │   └── StateConflict   it was made by another configuration or version, or moved on by another process
     ├── LeaseHeld      another instance of the same mechanism is at work
     └── PublishError   a detection file exists with other content, or an output refuses detections
         └── OutputUnavailable   an output does not take detections for now
@@ -93,7 +93,7 @@ class StateMissing(StateError):
 
 
 class StateConflict(StateError):
-    """The state was made by another configuration, or moved on by another process."""
+    """The state was made by another configuration or version, or moved on by another process."""
 
 
 class LeaseHeld(RunError):

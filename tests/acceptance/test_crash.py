@@ -34,6 +34,8 @@ KILLS = int(os.environ.get("TILLWATCH_KILLS", "50"))
 POINTS = int(os.environ.get("TILLWATCH_POINTS", "24"))
 """At how many of the points of a work it is killed, evenly spread; 0 for all of them."""
 KILLED = -signal.SIGKILL
+SHORT = ("published", "told")
+"""What is cut into other files when a run ends on the way."""
 
 Work = tuple[str, ...]
 INGEST: Work = ("ingest",)
@@ -278,7 +280,7 @@ def test_killed_at_the_end_of_a_run_that_was_not_the_end(
     last_commit = max(i for i, point in enumerate(passed) if point.startswith("state.commit.after#"))
     for point in crash.occurrences(passed[last_commit:], "first"):
         site = half.copy(tmp_path / point)
-        found[point] = trouble(site, [Kill(point, DETECT)], [DETECT, INGEST, DETECT], done.outcome(), ["published"])
+        found[point] = trouble(site, [Kill(point, DETECT)], [DETECT, INGEST, DETECT], done.outcome(), SHORT)
     assert {point: wrong for point, wrong in found.items() if wrong} == {}
 
 
@@ -355,7 +357,7 @@ def test_two_processes_killed_at_random_times(new_site: Callable[[Path], Site], 
         for process in at_work.values():
             process.terminate()
             assert crash.finish(process) == 0, site.said
-        assert trouble(site, [], [INGEST, DETECT], expected, ["published"]) == []
+        assert trouble(site, [], [INGEST, DETECT], expected, SHORT) == []
 
 
 def all_published(site: Site, expected: Outcome) -> bool:

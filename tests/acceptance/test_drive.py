@@ -18,7 +18,7 @@ from tillwatch.testing.crash import Outcome, Site
 from tillwatch.testing.servers.clouds import environment
 from tillwatch.testing.servers.drive import EMAIL, DriveServer, Fault, drive_server
 from tillwatch.testing.servers.s3 import s3_server
-from tillwatch.testing.small import CONFIG
+from tillwatch.testing.small import CONFIG, add_lives
 
 SAME = ("detections", "turns", "quarantined", "published")
 """What does not speak of the place that the data came from."""
@@ -36,6 +36,7 @@ class Job:
         folder.mkdir()
         config = CONFIG.format(source=f"gdrive://{self.root}", importance=f"gdrive://{self.lookup}")
         self.site.config.write_text(config, "utf-8")
+        add_lives(self.site.config)
 
     def call(self, *arguments: str, module: str = "tillwatch") -> subprocess.CompletedProcess[str]:
         """A command in a process of its own."""
@@ -161,6 +162,7 @@ def test_source_and_lookup_in_s3(tmp_path: Path, data: GeneratedFiles, done: Sit
         site.folder.mkdir()
         config = CONFIG.format(source=f"{bucket}/in", importance=f"{bucket}/lookups/importance.csv")
         site.config.write_text(config, "utf-8")
+        add_lives(site.config)
         Pipeline.open(site.config).run(once=True)
         assert site.problems() == []
         assert differences(site.outcome(), done.outcome()) == []

@@ -151,9 +151,9 @@ def test_an_executor_that_cannot_get_in_is_told(
 
 def test_tables_without_a_row_are_saved_too(here: Site) -> None:
     """When no row of the stream is valid there is no shard: the tables are empty, as the state after all chunks."""
-    for other in ("spark.buckets=2", "state=./other.db"):
+    for name, other in (("buckets", "spark.buckets=2"), ("state", f"state={here.folder / 'other.db'}")):
         amiss = ["columns={amount: gender, gender: null}", "patterns=[PatId2]", other]
-        pipeline = Pipeline.open(here.config, [*amiss, f"quarantine={here.folder}/{other}"])
+        pipeline = Pipeline.open(here.config, [*amiss, f"quarantine={here.folder}/{name}"])
         pipeline.detect(once=True)
         with pipeline.opened(readonly=True) as state:
             assert (state.cursor().tables, state.totals().counted) == (24, 0)

@@ -24,6 +24,7 @@ from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Plan, Program
 from tillwatch.patterns.shown import show
 from tillwatch.retry import Retry
+from tillwatch.state.base import State
 
 _OF_THE_RUN = {"program", "lookups", "fingerprint", "meaning", "rules", "rows_per_file", "linger"}
 """What of a setup does not say how rows are read."""
@@ -255,12 +256,17 @@ def _known(trial: Trial) -> tuple[dict[int, str], bool]:
     try:
         with trial.pipeline.opened(readonly=True) as state, state.snapshot():
             days = {number: at[:10] for number, at in state.processed().items()}
-            state.claim_allowed(setup.fingerprint, setup.meaning)
-            return days, True
+            return days, _is_of(state, setup)
     except StateMissing:
         return {}, True
+
+
+def _is_of(state: State, setup: Setup) -> bool:
+    try:
+        state.claim_allowed(setup.fingerprint, setup.meaning)
     except StateConflict:
-        return days, False
+        return False
+    return True
 
 
 def _fold(

@@ -1,19 +1,18 @@
-"""A back-test as one page of HTML: no script, nothing loaded from elsewhere, light and dark, fit to be printed."""
+"""A back-test as one page of HTML."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from importlib import resources
 from itertools import islice
-from string import Template
 
 from tillwatch.history.backtest import Backtest, Swept
 from tillwatch.history.chart import Line, curve, growth
 from tillwatch.history.difference import Difference
 from tillwatch.history.figures import change_rows, point_rows
 from tillwatch.model import Detection
+from tillwatch.report.frame import framed
 
 SHOWN = 500
 """Changes that the page lists; JSON and CSV have all of them."""
@@ -23,11 +22,10 @@ _KEY = '<span class="key now">in force</span><span class="key">draft</span>'
 
 def page(found: Backtest) -> str:
     """The page, the same for the same back-test."""
-    template = Template((resources.files("tillwatch.history") / "page.html").read_text("utf-8"))
     about = f"Chunks {found.first:,} to {found.last:,} of the landing zone; {found.rows:,} rows folded."
     if not found.as_run:
         about += " The state was made by another configuration: what is called in force here was never run."
-    return template.substitute(title="Back-test", about=about, sections="\n".join(_sections(found)))
+    return framed("Back-test", about, "tillwatch.history", "\n".join(_sections(found)))
 
 
 def _sections(found: Backtest) -> Iterator[str]:

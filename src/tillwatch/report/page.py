@@ -1,26 +1,25 @@
-"""A quality report as one page of HTML: no script, nothing loaded from elsewhere, light and dark, fit to be printed."""
+"""A quality report as one page of HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
-from importlib import resources
-from string import Template
 
+from tillwatch.report.frame import framed
 from tillwatch.report.quality import Quality
 
 
 def page(title: str, about: str, total: Quality, days: Mapping[str, Quality]) -> str:
     """The page, the same for the same values."""
-    template = Template((resources.files("tillwatch.report") / "page.html").read_text("utf-8"))
-    return template.substitute(
-        title=escape(title),
-        about=escape(about),
-        facts="\n".join(_facts(total)),
-        days=_section("By day", ("day", "chunks", "rows in", "counted", "quarantined", "filtered out"), _days(days)),
-        reasons=_section("Quarantined by reason", ("reason", "rows", "share"), _reasons(total)),
-        columns=_section("Empty values by column", ("column", "rows", "empty", "share"), _columns(total)),
+    parts = (
+        "<dl>",
+        *_facts(total),
+        "</dl>",
+        _section("By day", ("day", "chunks", "rows in", "counted", "quarantined", "filtered out"), _days(days)),
+        _section("Quarantined by reason", ("reason", "rows", "share"), _reasons(total)),
+        _section("Empty values by column", ("column", "rows", "empty", "share"), _columns(total)),
     )
+    return framed(title, about, "tillwatch.report", "\n".join(parts))
 
 
 def share(part: int, whole: int) -> str:

@@ -9,7 +9,7 @@ import re
 from importlib import resources
 from typing import Literal
 
-from tillwatch.errors import StateError
+from tillwatch.errors import StateConflict
 
 Dialect = Literal["sqlite", "postgres"]
 
@@ -31,13 +31,13 @@ def migrations(dialect: Dialect, after: int, to: int = VERSION) -> list[str]:
 def known_version(found: str | None, uri: str, *, readonly: bool) -> int:
     """The version of a state whose `meta` says `found`, None for no state.
 
-    Raises StateError for one that this version of tillwatch cannot work with, or, readonly, not bring up to date.
+    Raises StateConflict for one that this version of tillwatch cannot work with, or, readonly, not bring up to date.
     """
     version = int(found) if found is not None and found.isdecimal() else 0
     if found is not None and not 1 <= version <= VERSION:
-        raise StateError(f"{uri} has schema {found}, this version of tillwatch reads {VERSION}")
+        raise StateConflict(f"{uri} has schema {found}, this version of tillwatch reads {VERSION}")
     if readonly and 0 < version < VERSION:
-        raise StateError(
+        raise StateConflict(
             f"{uri} has schema {found}, of an earlier version of tillwatch, which is brought to {VERSION} by the next "
             "run, ingest, detect or 'tillwatch state migrate'"
         )
