@@ -18,7 +18,7 @@ TURNS = 12
 
 
 def test_following_again_and_again_takes_no_more_memory() -> None:
-    """A shard that is brought forward by a delta at every turn keeps room for its keys, and not twice that each time."""
+    """A shard that is brought forward by a delta at every turn keeps room for its keys only, not ever more."""
     pattern = read_pattern("{id: Twice, action: LOOK, per: customer, when: transactions >= 2}", "twice.yaml")
     program = Compiler(built_in_features(), lookups={}, digits=4).program([pattern])
     (group,) = groups = groups_of(program, 1, Lateness(0))
