@@ -27,6 +27,7 @@ from tillwatch.engine.table import Table, Touch
 from tillwatch.engine.windows import Windows
 from tillwatch.model import Detection, Reach, Turn
 from tillwatch.patterns.history import same_life
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
@@ -212,9 +213,11 @@ class Fold:
             return []
         pattern = plan.pattern
         keys = self.keys(plan.per, slots)
-        life = ("" if pattern.emit == "once" else str(chunk), pattern.shadow)
-        found = [Detection(chunk, pattern.id, pattern.action, k, e, *life) for k, e in zip(keys, reasons, strict=True)]
-        return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
+        found = [
+            Detection(chunk, pattern.id, pattern.action, key, why, _occasion(pattern, chunk, why), pattern.shadow)
+            for key, why in zip(keys, reasons, strict=True)
+        ]
+        return sorted(found, key=lambda d: d.place)
 
     def keys(self, grain: Grain, slots: Ints) -> list[dict[str, str]]:
         """The keys of slots, as text."""
@@ -277,6 +280,13 @@ class Fold:
         judge.holding[slots] = np.array(holds, np.bool_)
 
 
+def _occasion(pattern: Pattern, chunk: int, why: Mapping[str, Any]) -> str:
+    """What tells a detection from others of its key, where there can be others."""
+    if pattern.emit == "once":
+        return ""
+    return str(chunk) if pattern.judge == "chunk" else f"{chunk}:{why['row']}"
+
+
 def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
     """The slots that the pattern is detected for, and those that it was detected for before and holds for again."""
     match judge.plan.pattern.emit:
@@ -284,7 +294,7 @@ def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
             return verdict.risen, NONE
         case "every_chunk":
             return np.flatnonzero(judge.holding), NONE
-        case "once":
+        case _:
             known = judge.detected[verdict.risen]
             return verdict.risen[~known], verdict.risen[known]
 

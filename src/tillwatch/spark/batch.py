@@ -43,7 +43,7 @@ def told_by(rows: Iterable[tuple[int, str, bytes]], program: Program) -> Told:
                 found = json.loads(data)
                 detections += [Detection(*fields) for fields in found["detections"]]
                 turns += [Turn(*fields) for fields in found["turns"]]
-    detections.sort(key=lambda d: (d.chunk, _place(program, d), d.customer, d.merchant, *d.key.values()))
+    detections.sort(key=lambda d: (d.chunk, _place(program, d), *d.place))
     turns.sort(key=lambda t: (t.chunk, _place(program, t), *t.key.values()))
     chunks.sort(key=lambda c: c[0].number)
     return Told(tuple(chunks), tuple(detections), tuple(turns), versions)
