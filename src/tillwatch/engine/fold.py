@@ -21,6 +21,7 @@ from tillwatch.engine.filters import Filters
 from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData, LookupIndex
+from tillwatch.engine.rings import Ring
 from tillwatch.engine.row_judge import RowJudge, RowVerdict
 from tillwatch.engine.running import Running
 from tillwatch.engine.table import Table, Touch
@@ -45,10 +46,19 @@ class Outcome:
 
 
 class Fold:
-    """The running state of a program over a stream, or over some partitions of it."""
+    """The running state of a program over a stream, or over some partitions of it.
+
+    With `rings_kept` the rows of windows of transactions are part of what is kept of it, as tables are.
+    """
 
     def __init__(
-        self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = (), lateness: Lateness = PUNCTUAL
+        self,
+        program: Program,
+        decoder: Decoder,
+        lookups: Sequence[LookupData] = (),
+        lateness: Lateness = PUNCTUAL,
+        *,
+        rings_kept: bool = False,
     ) -> None:
         self.program = program
         self.decoder = decoder
@@ -60,10 +70,13 @@ class Fold:
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
-        self._lateness = lateness
-        self.windows = Windows(program, self.tables, lateness, self._filters)
+        self._lateness, self._rings_kept = lateness, rings_kept
+        self.windows = self._new_windows()
         self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
+
+    def _new_windows(self) -> Windows:
+        return Windows(self.program, self.tables, self._lateness, self._filters, rings_kept=self._rings_kept)
 
     def judge_of(self, plan: Plan) -> Judge | RowJudge:
         """What judges a pattern, with nothing detected yet."""
@@ -79,6 +92,10 @@ class Fold:
     def admit(self, decoded: Decoded) -> Decoded:
         """The next chunk without the rows that are late, where these are quarantined."""
         return self.windows.admit(decoded, str(self.decoder.columns.get("time", "")))
+
+    def punctual(self, rows: Rows) -> Rows:
+        """The same of rows alone, where this fold sees only some of the chunk's."""
+        return self.windows.punctual(rows)
 
     def step(self, chunk: int, rows: Rows, clock: int | None = None) -> Outcome:
         """Folds the valid rows of a chunk and judges every pattern on the state after it.
@@ -238,6 +255,11 @@ class Fold:
         self._dirty = {g: [] for g in self._dirty}
         return dirty
 
+    @property
+    def rings(self) -> Mapping[Grain, Ring]:
+        """The rows of windows of transactions, by grain."""
+        return self.windows.rings.rings
+
     def load(self, grain: Grain, codes: Mapping[str, Ints], counters: Mapping[str, Ints]) -> None:
         """Fills an empty table; keys are in slot order. Coarser tables must have been loaded before."""
         table = self.tables[grain]
@@ -260,14 +282,16 @@ class Fold:
 
     def resume(self, reach: Reach) -> None:
         """Begins to remember at the chunk that the windows reach back to; what was remembered is forgotten."""
-        self.windows = Windows(self.program, self.tables, self._lateness, self._filters)
+        before, self.windows = self.windows, self._new_windows()
         self.windows.clock = reach.clock
+        if self._rings_kept:
+            self.windows.rings = before.rings
 
     def remember(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
         """Takes the rows of a chunk that the loaded tables have for those that windows may still need."""
         self.windows.move(chunk, rows, clock)
         slots = {grain: table.slots_of(rows.codes, len(rows)) for grain, table in self.tables.items()}
-        self.windows.remember(chunk, rows, slots)
+        self.windows.recall(chunk, rows, slots)
 
     def mark(self, number: int, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
         """Notes that the pattern of this number in the program was detected for these keys, and whether it holds."""

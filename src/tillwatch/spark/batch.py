@@ -11,7 +11,7 @@ from tillwatch.errors import RunError, TillwatchError
 from tillwatch.model import ChunkInfo, Detection, Turn
 from tillwatch.patterns.program import Program
 from tillwatch.spark.manifest import Version
-from tillwatch.spark.source import account_of
+from tillwatch.spark.reading import account_of
 
 
 @dataclass(frozen=True, slots=True)

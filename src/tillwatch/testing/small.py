@@ -57,8 +57,8 @@ when: transactions >= 20 and amount > 3 * avg_amount
 emit: every_transaction
 """,
 }
-"""Pattern files: one detects again and tells when it ceases, one after every chunk, one publishes nothing; of those judged
-on transactions, one detects again, and one every time."""
+"""Pattern files: one detects again and tells when it ceases, one after every chunk, one publishes nothing; of those
+judged on transactions, one detects again, and one every time."""
 
 
 def add_lives(config: Path) -> None:
