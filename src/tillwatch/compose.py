@@ -122,7 +122,6 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules
         program = known.compiler().program(rules.patterns(known.names))
     else:
         rules, program = _own(settings, known)
-    _check_engine(program, settings)
     detail, lateness = detail_of(settings, program)
     used = program.columns | columns_in(where) | ({"time"} if detail.times else set())
     if "time" in used and "time" not in known.columns:
@@ -313,17 +312,6 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
         open_source(uri).close()
     except (ConfigError, SourceError, StoreError) as error:
         raise _told(settings, error, *path) from None
-
-
-def _check_engine(program: Program, settings: Settings) -> None:
-    """What the Spark engine cannot do yet."""
-    if settings.engine != "spark":
-        return
-    if any(window.kind == "transactions" for window in program.windows):
-        raise _told(settings, "spark cannot do windows of the last transactions yet; use the embedded engine", "engine")
-    if settings.time.late == "quarantine":
-        text = "spark cannot quarantine late rows yet; use time.late: count, or the embedded engine"
-        raise _told(settings, text, "engine")
 
 
 def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:

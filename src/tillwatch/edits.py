@@ -46,13 +46,7 @@ class History:
     @property
     def whole(self) -> Setup:
         """All of it as one: what any of the programs needs of a row is decoded."""
-        details = [setup.detail for setup in self.setups]
-        detail = replace(
-            self.setup.detail,
-            numbers=any(d.numbers for d in details),
-            amounts=any(d.amounts for d in details),
-        )
-        return replace(self.setup, program=self.program, detail=detail)
+        return replace(self.setup, program=self.program, detail=self.setup.reading_for(self.setups))
 
 
 def history_of(state: State, settings: Settings, configured: Setup) -> History:

@@ -91,10 +91,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One (pattern, key) for which the condition came true after `chunk`.
+    """One (pattern, key) for which the condition came true after `chunk`, or on one of its rows.
 
     `key` maps the pattern's `per` columns to values. `evidence` is JSON-ready. `occasion` tells it from others of the
-    same pattern and key; it is empty where there can be one only. One in the shadow is recorded and not published.
+    same pattern and key: the chunk, or chunk and row; it is empty where there can be one only. One in the shadow is
+    recorded and not published.
     """
 
     chunk: int
@@ -106,9 +107,25 @@ class Detection:
     shadow: bool = False
 
     @property
-    def identity(self) -> tuple[int, str, str]:
-        """What makes it this detection and no other: chunk, pattern, key (JSON)."""
-        return (self.chunk, self.pattern, json.dumps(dict(self.key), ensure_ascii=False))
+    def identity(self) -> tuple[int, str, str, str]:
+        """What makes it this detection and no other: chunk, pattern, key (JSON), occasion."""
+        return (self.chunk, self.pattern, self.key_text, self.occasion)
+
+    @property
+    def key_text(self) -> str:
+        """The key as JSON."""
+        return json.dumps(dict(self.key), ensure_ascii=False)
+
+    @property
+    def row(self) -> int | None:
+        """The number in the source file of the row that was judged; None where that was done after the chunk."""
+        row: int | None = self.evidence.get("row")
+        return row
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Its place among the detections of its chunk and pattern: CONTRACT 6, and then rows in their order."""
+        return (self.customer, self.merchant, self.row or 0, *self.key.values())
 
     @property
     def customer(self) -> str:

@@ -29,7 +29,7 @@ from tillwatch.model import Detection
 from tillwatch.pipeline import Pipeline
 
 LAST = 23
-Identity = tuple[int, str, str]
+Identity = tuple[int, str, str, str]
 
 OWN = """\
 id: Loyal

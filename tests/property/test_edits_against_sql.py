@@ -126,7 +126,7 @@ def test_after_every_chunk_those_in_force_are_told(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
 @given(
-    edits(windowed_patterns(last=False)),
+    edits(windowed_patterns()),
     timed_streams(),
     drawn_lookups,
     st.one_of(st.just((None, "true")), filters()),

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tillwatch.detect import snapshot
 from tillwatch.engine.decode import Decoded
-from tillwatch.engine.fold import Fold
+from tillwatch.engine.fold import PUNCTUAL, Fold, Outcome
+from tillwatch.engine.late import Lateness
 from tillwatch.model import Detection, Turn
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
 from tillwatch.testing.folding import Lookups, Row, fold_of, frame_of, lookup_data
@@ -32,11 +33,17 @@ wheres = st.one_of(st.none(), filters().map(lambda drawn: drawn[0]))
 
 
 def fold_and_chunks(
-    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, late: int, where: str | None
+    patterns: list[Drawn], chunks: list[list[Row]], lookups: Lookups, lateness: Lateness, where: str | None
 ) -> tuple[Fold, list[Decoded]]:
     """The engine with these patterns, and the chunks decoded."""
-    fold = fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups, late, where)
+    fold = fold_of([p.file(f"P{n}") for n, p in enumerate(patterns)], lookups, lateness, where)
     return fold, [decoded for chunk in chunks for decoded in fold.decoder.decode([frame_of(chunk)])]
+
+
+def stepped(fold: Fold, number: int, chunk: Decoded) -> Outcome:
+    """A chunk folded, without the rows that are late where these are quarantined."""
+    admitted = fold.admit(chunk)
+    return fold.step(number, admitted.rows, admitted.clock)
 
 
 def tables_of(fold: Fold) -> dict[str, list[tuple[object, ...]]]:
@@ -75,7 +82,7 @@ def test_shards_give_what_the_whole_gives(
     check_shards(patterns, chunks, lookups, buckets, batches, where)
 
 
-windowed = st.one_of(windowed_patterns(last=False), windowed_patterns(judge="transaction", last=False))
+windowed = st.one_of(windowed_patterns(), windowed_patterns(judge="transaction"))
 
 
 @settings(
@@ -91,6 +98,7 @@ windowed = st.one_of(windowed_patterns(last=False), windowed_patterns(judge="tra
     cuts,
     wheres,
     st.sampled_from([0, 1_000_000]),
+    st.booleans(),
 )
 def test_shards_with_windows_give_what_the_whole_gives(
     patterns: list[Drawn],
@@ -100,9 +108,11 @@ def test_shards_with_windows_give_what_the_whole_gives(
     batches: list[tuple[int, str]],
     where: str | None,
     late: int,
+    quarantine: bool,
 ) -> None:
-    """The same holds of windows, by the clock of the whole stream, and of patterns judged on transactions."""
-    check_shards(patterns, chunks, lookups, buckets, batches, where, late)
+    """The same holds of windows, by the clock of the whole stream, of patterns judged on transactions, and when late
+    rows are quarantined."""
+    check_shards(patterns, chunks, lookups, buckets, batches, where, Lateness(late, "some", quarantine))
 
 
 def check_shards(
@@ -112,15 +122,15 @@ def check_shards(
     buckets: int,
     batches: list[tuple[int, str]],
     where: str | None,
-    late: int = 0,
+    lateness: Lateness = PUNCTUAL,
 ) -> None:
     """Folds the chunks in shards and in one, and compares all that comes of it."""
-    fold, decoded = fold_and_chunks(patterns, chunks, lookups, late, where)
+    fold, decoded = fold_and_chunks(patterns, chunks, lookups, lateness, where)
     detections: list[Detection] = []
     turns: list[Turn] = []
     with tempfile.TemporaryDirectory() as folder:
         data = [lookup_data(spec, values) for spec, values in lookups.items()]
-        sharded = Sharded(fold.program, data, Path(folder), buckets, late)
+        sharded = Sharded(fold.program, data, Path(folder), buckets, lateness)
         sharded.forget()
         done = number = 0
         while done < len(decoded):
@@ -140,7 +150,7 @@ def check_shards(
         sharded.save()
         sharded.restart()
         assert sharded.names == sharded.manifest.named
-    outcomes = [fold.step(n, chunk.rows, chunk.clock) for n, chunk in enumerate(decoded)]
+    outcomes = [stepped(fold, n, chunk) for n, chunk in enumerate(decoded)]
     assert detections == [d for o in outcomes for d in o.detections]
     assert turns == [t for o in outcomes for t in o.turns]
     assert {n: sorted(t.values(), key=repr) for n, t in sharded.tables.items()} == tables_of(fold)

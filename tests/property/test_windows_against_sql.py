@@ -19,7 +19,7 @@ from tillwatch.engine.late import Lateness
 from tillwatch.model import Detection
 from tillwatch.testing.conditions import drawn_lookups, filters
 from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step
-from tillwatch.testing.lives import Life, pattern_life, tells_cleared
+from tillwatch.testing.lives import Life, RowLife, pattern_life
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.terms import Drawn
 from tillwatch.testing.windowed import COLUMNS, RowTruth, always_true, timed_streams, windowed_patterns
@@ -89,14 +89,15 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
     late: int,
     restart: bool,
 ) -> None:
-    """The first true row of each key is detected, with the values before it; whether the last one was true is kept.
-    Rows that do not pass the filters are neither judged nor counted."""
+    """The first true row of each key is detected, or each that follows one that was not, or each, with the values
+    before it; whether the last one was true is kept. Rows that do not pass the filters are neither judged nor counted.
+    """
     fold = fold_of(texts_of(patterns), lookups, late, where[0])
     truth = RowTruth(chunks, lookups, late, where[1])
     answers = [truth.true(p) for p in patterns]
     judged = [truth.seen(p) for p in patterns]
     truth.close()
-    lives: list[dict[Key, bool]] = [{} for _ in patterns]
+    lives = [RowLife(p) for p in patterns]
     start = 0
     for number, chunk in enumerate(chunks):
         if restart and number:
@@ -105,22 +106,12 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
         expected: list[Detection] = []
         turned: list[tuple[str, Key, bool, bool, bool]] = []
         for n, (pattern, life) in enumerate(zip(patterns, lives, strict=True)):
-            now: dict[Key, bool] = {}
-            found = []
-            for row, place in zip(chunk, range(start, start + len(chunk)), strict=True):
-                if place not in judged[n]:
-                    continue
-                key = key_of(pattern, row)
-                now[key] = place in answers[n]
-                if now[key] and key not in life:
-                    life[key] = True
-                    found.append(detection(pattern, n, number, key, place - start + 1, answers[n][place]))
-            expected += sorted(found, key=lambda d: order(pattern, tuple(d.key.values())))
-            changed = sorted(k for k, before in life.items() if k in now and before != now[k])
-            shadow, told = pattern_life(pattern)[1], tells_cleared(pattern)
-            turned += [(f"P{n}", k, now[k], told and not now[k], shadow) for k in changed]
-            life.update({k: now[k] for k in life if k in now})
-            assert holding(fold, n) == {k for k, true in life.items() if true}
+            keys = {start + i: key_of(pattern, row) for i, row in enumerate(chunk) if start + i in judged[n]}
+            found, turns = life.after([(key, place in answers[n], place) for place, key in keys.items()])
+            made = [detection(pattern, n, number, keys[p], p - start + 1, answers[n][p]) for p in found]
+            expected += sorted(made, key=lambda d: (d.customer, d.merchant, d.evidence["row"]))
+            turned += [(f"P{n}", *turn) for turn in turns]
+            assert holding(fold, n) == life.held
         assert list(outcome.detections) == expected
         assert turns_of(outcome) == turned
         start += len(chunk)
@@ -146,17 +137,15 @@ def test_every_value_is_that_of_sql_after_every_chunk(pattern: Drawn, chunks: li
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=CHECKS)
 @given(always_true(judge="transaction"), timed_streams(), lateness)
 def test_every_value_before_a_row_is_that_of_sql(pattern: Drawn, chunks: list[list[Row]], late: int) -> None:
-    """Of the first row of each key in each chunk; the keys are such that this is nearly every row."""
+    """Of all rows."""
     fold = fold_of(texts_of([pattern]), lateness=late)
     truth = RowTruth(chunks, {}, late)
     answers = truth.true(pattern)
     truth.close()
     start = 0
     for number, chunk in enumerate(chunks):
-        fold.judges[0].detected[:] = False
         found = {d.evidence["row"]: d.evidence["features"] for d in step(fold, number, chunk).detections}
-        rows = {key_of(pattern, row): place for place, row in reversed([*enumerate(chunk)])}
-        assert found == {place + 1: answers[start + place] for place in rows.values()}
+        assert found == {place + 1: answers[start + place] for place in range(len(chunk))}
         start += len(chunk)
 
 
@@ -175,8 +164,9 @@ def detection(pattern: Drawn, n: int, chunk: int, key: Key, row: int, values: di
     columns = {k: v for k, v in values.items() if k in COLUMNS}
     features = {k: v for k, v in values.items() if k not in COLUMNS}
     evidence = {"chunk": chunk, "source": "", "row": row, "features": features, "columns": columns}
-    shadow = pattern_life(pattern)[1]
-    return Detection(chunk, f"P{n}", "A", dict(zip(pattern.per, key, strict=True)), evidence, "", shadow)
+    emit, shadow = pattern_life(pattern)
+    occasion = "" if emit == "once" else f"{chunk}:{row}"
+    return Detection(chunk, f"P{n}", "A", dict(zip(pattern.per, key, strict=True)), evidence, occasion, shadow)
 
 
 def again(

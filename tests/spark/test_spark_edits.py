@@ -15,7 +15,7 @@ EMBEDDED = "engine=embedded"
 
 @pytest.mark.usefixtures("spark")
 def test_an_edit_is_taken_by_the_next_run(landed: Site, tmp_path: Path) -> None:
-    """After eight chunks thresholds are others, one pattern is gone, three are new; audit proves both; and again."""
+    """After eight chunks thresholds are others, one pattern is gone, five are new; audit proves both; and again."""
     begun = landed.copy(tmp_path / "begun")
     assert begun.work("--set", EMBEDDED, "--kill-at", "state.commit.after#4", "detect") == -9
     text = begun.config.read_text().replace("transactions: 8", "transactions: 6")

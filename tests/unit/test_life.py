@@ -183,7 +183,10 @@ def test_audit_finds_a_changed_detection_in_the_shadow(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("life", "problem"),
     [
-        ("emit: always", "low.yaml:5:7: emit: found 'always', expected one of once, on_enter, every_chunk"),
+        (
+            "emit: always",
+            "low.yaml:5:7: emit: found 'always', expected one of once, on_enter, every_chunk, every_transaction",
+        ),
         ("cleared: 1", "low.yaml:5:10: cleared: found 1, expected true or false"),
         ("mode: [shadow]", "low.yaml:5:7: mode: found a list, expected one of publish, shadow"),
         ("emits: once", "low.yaml:5:1: unknown field 'emits'; did you mean 'emit'?"),

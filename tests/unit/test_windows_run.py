@@ -158,7 +158,6 @@ def test_chunks_that_windows_need_are_kept(tmp_path: Path) -> None:
         ),
         ("time: at", "time: null", "the patterns need the column time, which is set to null"),
         ("state: ./state.db", "landing: {keep: 3d}", "found quarantine together with landing.keep"),
-        ("state: ./state.db", "engine: spark", r"yaml:5:9: engine: spark cannot quarantine late rows yet"),
         ("PatId2: {transactions: 3, avg_amount: 5}", "FREQUENCY", "a time column holds numbers or timestamps"),
         ("timezone: Europe/Berlin", "timezone: Mars", "expected an IANA time zone"),
     ],

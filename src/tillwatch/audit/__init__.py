@@ -304,7 +304,7 @@ def _sequence(kept: _Kept) -> Check:
     problems = []
     for stored in (kept.found.stored, kept.in_shadow.stored):
         problems += [f"seq {s.seq} where {n} is expected" for n, s in enumerate(stored, 1) if s.seq != n][:1]
-        times = Counter((s.detection.pattern, s.detection.identity[2], s.detection.occasion) for s in stored)
+        times = Counter((s.detection.pattern, s.detection.key_text, s.detection.occasion) for s in stored)
         problems += [f"{pattern} is detected {n} times for {key}" for (pattern, key, _), n in times.items() if n > 1]
     again = any(s.detection.occasion for s in kept.found.stored)
     text = f"1 to {len(kept.found.stored)} without a gap, each (pattern, key) once{' on an occasion' if again else ''}"

@@ -47,7 +47,7 @@ class _LastSeq:
     def __init__(self, detections: Iterable[Detection]) -> None:
         self._found: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
         for seq, d in enumerate(detections, 1):
-            chunks, seqs = self._found.setdefault((d.pattern, d.identity[2]), ([], []))
+            chunks, seqs = self._found.setdefault((d.pattern, d.key_text), ([], []))
             chunks.append(d.chunk)
             seqs.append(seq)
 
@@ -72,7 +72,7 @@ def other_lives(
     problems += [f"the log gives turn {t} (seq, chunk, holds), the state has none" for t in fresh - there]
     last = {(t.pattern, _text(t.key)): t for t in turns}
     for s in stored:
-        turn = last.get((s.detection.pattern, s.detection.identity[2]))
+        turn = last.get((s.detection.pattern, s.detection.key_text))
         holds = turn.holds if turn and turn.chunk >= s.detection.chunk else True
         if s.holds != holds:
             problems.append(f"seq {s.seq} is said to hold: {s.holds}, its turns say {holds}")

@@ -42,7 +42,7 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
 
 def refold(
     fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
-) -> list[tuple[int, str, str]]:
+) -> list[tuple[int, str, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order, those in the shadow after the others."""
     found: list[Detection] = []
     for number, chunk in read_again(decoder, landing, numbers, digests, retry):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tillwatch.engine.decode import PLAIN, Decoder, Detail
 from tillwatch.engine.fold import PUNCTUAL, Fold
@@ -36,6 +36,12 @@ class Setup:
     detail: Detail = PLAIN
     lateness: Lateness = PUNCTUAL
     where: Expr | None = None
+
+    def reading_for(self, others: Sequence[Setup]) -> Detail:
+        """What is decoded of rows for these setups together, which read times alike."""
+        every = [self.detail, *(other.detail for other in others)]
+        numbers, amounts = any(d.numbers for d in every), any(d.amounts for d in every)
+        return replace(self.detail, numbers=numbers, amounts=amounts)
 
     def decoder(self) -> Decoder:
         """What decodes chunks."""

@@ -21,12 +21,14 @@ from tillwatch.engine.filters import Filters
 from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData, LookupIndex
+from tillwatch.engine.rings import Ring
 from tillwatch.engine.row_judge import RowJudge, RowVerdict
 from tillwatch.engine.running import Running
 from tillwatch.engine.table import Table, Touch
 from tillwatch.engine.windows import Windows
 from tillwatch.model import Detection, Reach, Turn
 from tillwatch.patterns.history import same_life
+from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Grain, Plan, Program
 
 Ints = NDArray[np.int64]
@@ -44,10 +46,19 @@ class Outcome:
 
 
 class Fold:
-    """The running state of a program over a stream, or over some partitions of it."""
+    """The running state of a program over a stream, or over some partitions of it.
+
+    With `rings_kept` the rows of windows of transactions are part of what is kept of it, as tables are.
+    """
 
     def __init__(
-        self, program: Program, decoder: Decoder, lookups: Sequence[LookupData] = (), lateness: Lateness = PUNCTUAL
+        self,
+        program: Program,
+        decoder: Decoder,
+        lookups: Sequence[LookupData] = (),
+        lateness: Lateness = PUNCTUAL,
+        *,
+        rings_kept: bool = False,
     ) -> None:
         self.program = program
         self.decoder = decoder
@@ -59,10 +70,13 @@ class Fold:
         self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
         for index in self.lookups:
             self._adopt(index)
-        self._lateness = lateness
-        self.windows = Windows(program, self.tables, lateness, self._filters)
+        self._lateness, self._rings_kept = lateness, rings_kept
+        self.windows = self._new_windows()
         self.judges = [self.judge_of(plan) for plan in program.plans]
         self._dirty: dict[Grain, list[Ints]] = {g: [] for g in grains}
+
+    def _new_windows(self) -> Windows:
+        return Windows(self.program, self.tables, self._lateness, self._filters, rings_kept=self._rings_kept)
 
     def judge_of(self, plan: Plan) -> Judge | RowJudge:
         """What judges a pattern, with nothing detected yet."""
@@ -78,6 +92,10 @@ class Fold:
     def admit(self, decoded: Decoded) -> Decoded:
         """The next chunk without the rows that are late, where these are quarantined."""
         return self.windows.admit(decoded, str(self.decoder.columns.get("time", "")))
+
+    def punctual(self, rows: Rows) -> Rows:
+        """The same of rows alone, where this fold sees only some of the chunk's."""
+        return self.windows.punctual(rows)
 
     def step(self, chunk: int, rows: Rows, clock: int | None = None) -> Outcome:
         """Folds the valid rows of a chunk and judges every pattern on the state after it.
@@ -217,9 +235,11 @@ class Fold:
             return []
         pattern = plan.pattern
         keys = self.keys(plan.per, slots)
-        life = ("" if pattern.emit == "once" else str(chunk), pattern.shadow)
-        found = [Detection(chunk, pattern.id, pattern.action, k, e, *life) for k, e in zip(keys, reasons, strict=True)]
-        return sorted(found, key=lambda d: (d.customer, d.merchant, *d.key.values()))
+        found = [
+            Detection(chunk, pattern.id, pattern.action, key, why, _occasion(pattern, chunk, why), pattern.shadow)
+            for key, why in zip(keys, reasons, strict=True)
+        ]
+        return sorted(found, key=lambda d: d.place)
 
     def keys(self, grain: Grain, slots: Ints) -> list[dict[str, str]]:
         """The keys of slots, as text."""
@@ -239,6 +259,11 @@ class Fold:
         dirty = {g: _distinct(slots, self.tables[g].size) for g, slots in self._dirty.items()}
         self._dirty = {g: [] for g in self._dirty}
         return dirty
+
+    @property
+    def rings(self) -> Mapping[Grain, Ring]:
+        """The rows of windows of transactions, by grain."""
+        return self.windows.rings.rings
 
     def load(self, grain: Grain, codes: Mapping[str, Ints], counters: Mapping[str, Ints]) -> None:
         """Fills an empty table; keys are in slot order. Coarser tables must have been loaded before."""
@@ -262,14 +287,16 @@ class Fold:
 
     def resume(self, reach: Reach) -> None:
         """Begins to remember at the chunk that the windows reach back to; what was remembered is forgotten."""
-        self.windows = Windows(self.program, self.tables, self._lateness, self._filters)
+        before, self.windows = self.windows, self._new_windows()
         self.windows.clock = reach.clock
+        if self._rings_kept:
+            self.windows.rings = before.rings
 
     def remember(self, chunk: int, rows: Rows, clock: int | None = None) -> None:
         """Takes the rows of a chunk that the loaded tables have for those that windows may still need."""
         self.windows.move(chunk, rows, clock)
         slots = {grain: table.slots_of(rows.codes, len(rows)) for grain, table in self.tables.items()}
-        self.windows.remember(chunk, rows, slots)
+        self.windows.recall(chunk, rows, slots)
 
     def mark(self, number: int, keys: Sequence[Mapping[str, str]], holds: Sequence[bool]) -> None:
         """Notes that the pattern of this number in the program was detected for these keys, and whether it holds."""
@@ -282,6 +309,13 @@ class Fold:
         judge.holding[slots] = np.array(holds, np.bool_)
 
 
+def _occasion(pattern: Pattern, chunk: int, why: Mapping[str, Any]) -> str:
+    """What tells a detection from others of its key, where there can be others."""
+    if pattern.emit == "once":
+        return ""
+    return str(chunk) if pattern.judge == "chunk" else f"{chunk}:{why['row']}"
+
+
 def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
     """The slots that the pattern is detected for, and those that it was detected for before and holds for again."""
     match judge.plan.pattern.emit:
@@ -289,7 +323,7 @@ def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:
             return verdict.risen, NONE
         case "every_chunk":
             return np.flatnonzero(judge.holding), NONE
-        case "once":
+        case _:
             known = judge.detected[verdict.risen]
             return verdict.risen[~known], verdict.risen[known]
 

@@ -21,7 +21,10 @@ Owned = Sequence[tuple[Grain, Accumulator]]
 
 
 class LastRows:
-    """True when there are any rings. `kept` are accumulators of tables, `passing` those before a transaction."""
+    """True when there are any rings. `kept` are accumulators of tables, `passing` those before a transaction.
+
+    `rings` has those there are, by grain.
+    """
 
     def __init__(self, tables: Mapping[Grain, Table], kept: Owned, passing: Owned, filters: Filters) -> None:
         self._tables, self._filters = tables, filters
@@ -33,20 +36,20 @@ class LastRows:
         for grain, acc in (*kept, *passing):
             if acc.last:
                 every.setdefault(grain, []).append(acc)
-        self._rings = {
+        self.rings = {
             g: Ring(max(a.window.size for a in accs if a.window), columns_of(accs)) for g, accs in every.items()
         }
 
     def __bool__(self) -> bool:
-        return bool(self._rings)
+        return bool(self.rings)
 
     def before(self, grain: Grain, rows: Rows, slots: Ints, size: int) -> Iterator[Span]:
         """The last rows of its key before each row of a chunk."""
-        yield from self._rings[grain].merged(rows, slots, self._tables[grain].size).before(size)
+        yield from self.rings[grain].merged(rows, slots, self._tables[grain].size).before(size)
 
     def take(self, rows: Rows, slots: Mapping[Grain, Ints]) -> None:
         """Takes the rows of a chunk, and brings the tables of the keys that it touched up to date."""
-        for grain, ring in self._rings.items():
+        for grain, ring in self.rings.items():
             table = self._tables[grain]
             merged = ring.merged(rows, slots[grain], table.size)
             ring.keep(merged)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from tillwatch.engine.decode import Decoded, Reject
 from tillwatch.patterns.windows import MICRO, Window
 
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
@@ -39,13 +42,19 @@ class Late:
         return self.transactions if window.kind == "transactions" else self.time
 
 
+def late_rows(times: Ints | None, clock: int | None, lateness: Lateness) -> Bools | None:
+    """Which rows of a chunk are to be quarantined as late, by the clock before it; None when none is."""
+    if clock is None or times is None or not lateness.quarantine:
+        return None
+    late = times < clock - lateness.size
+    return late if late.any() else None
+
+
 def set_aside(decoded: Decoded, clock: int | None, lateness: Lateness, column: str) -> Decoded:
     """The chunk without its late rows, which are rejected, also those that would not count."""
     rows, passed, times = decoded.rows, decoded.passed, decoded.times
-    if clock is None or times is None or not lateness.quarantine:
-        return decoded
-    late = times < clock - lateness.size
-    if not late.any():
+    late = late_rows(times, clock, lateness)
+    if late is None or times is None or clock is None:
         return decoded
     places = np.delete(np.arange(len(times) + len(decoded.rejects)), [r.row for r in decoded.rejects])
     reason = f"time ({column}) is {{}} behind the latest of the chunks before, more than the {lateness.text} allowed"

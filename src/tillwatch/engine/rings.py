@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,14 +71,12 @@ class Ring:
 
     def merged(self, rows: Rows, slots: Ints, length: int) -> Merged:
         """The rows of a chunk among those held for their slots; `length` is how many slots there are."""
-        self._room(length)
         unique = np.unique(slots)
-        filled = self._filled[unique]
-        inside = np.arange(self._size) < filled[:, None]
+        filled, held = self.held(unique, length)
         assert rows.time is not None
         slot = np.concatenate([np.repeat(unique, filled), slots])
         came: dict[str, Ints] = {"time": rows.time, "amount": rows.amount, **{c: rows.codes[c] for c in self._columns}}
-        values = {name: np.concatenate([self._held[name][unique][inside], x]) for name, x in came.items()}
+        values = {name: np.concatenate([held[name], x]) for name, x in came.items()}
         order = np.lexsort((values["time"], slot))
         number = np.concatenate([np.full(len(slot) - len(slots), -1), np.arange(len(slots))])[order]
         stop = np.searchsorted(slot[order], unique, "right")
@@ -89,14 +87,26 @@ class Ring:
     def keep(self, merged: Merged) -> None:
         """Keeps the last rows of each slot."""
         length = np.minimum(merged.stop - merged.start, self._size)
-        run = np.repeat(np.arange(len(length)), length)
-        place = np.arange(len(run)) - np.repeat(np.cumsum(length) - length, length)
-        at = (merged.stop - length)[run] + place
+        at = np.repeat(merged.stop - length, length) + _counted(length)
         rows = merged.rows
         assert rows.time is not None
-        for name, values in {"time": rows.time, "amount": rows.amount, **rows.codes}.items():
-            self._held[name][merged.unique[run], place] = values[at]
-        self._filled[merged.unique] = length
+        values = {"time": rows.time, "amount": rows.amount, **rows.codes}
+        self.put(merged.unique, length, {name: x[at] for name, x in values.items()})
+
+    def held(self, slots: Ints, length: int) -> tuple[Ints, dict[str, NDArray[Any]]]:
+        """How many rows each of these slots has, and their times, amounts and codes, slot by slot in order of time."""
+        self._room(length)
+        filled = self._filled[slots]
+        inside = np.arange(self._size) < filled[:, None]
+        return filled, {name: x[slots][inside] for name, x in self._held.items()}
+
+    def put(self, slots: Ints, filled: Ints, values: Mapping[str, NDArray[Any]], length: int = 0) -> None:
+        """Lets these slots have rows that `held` has given, and no others."""
+        self._room(length)
+        run, place = np.repeat(slots, filled), _counted(filled)
+        for name, x in values.items():
+            self._held[name][run, place] = x
+        self._filled[slots] = filled
 
     def _room(self, length: int) -> None:
         if length <= len(self._filled):
@@ -106,6 +116,12 @@ class Ring:
         for name in ("time", "amount", *self._columns):
             new = np.zeros((more, self._size), np.int64 if name in ("time", "amount") else np.int32)
             self._held[name] = np.concatenate([self._held[name], new]) if name in self._held else new
+
+
+def _counted(lengths: Ints) -> Ints:
+    """0, 1, 2 … for each of some runs of these lengths."""
+    counted: Ints = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return counted
 
 
 def settle(table: Table, accumulators: Sequence[Accumulator], merged: Merged, reducer: Reducer) -> None:

@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class RowVerdict:
-    """Rows for which the condition is true and that are detections; slots whose last row is true again, or no more."""
+    """Rows that are detections, in their order; slots whose last row is true again, or no more."""
 
     rows: Ints
     again: Ints
@@ -52,11 +52,30 @@ class RowJudge:
         true = np.broadcast_to(seen.value(self.plan.tree).true(), len(running.rows))
         judged = self._judged(running)
         true = true & judged
-        found = np.flatnonzero(true & ~self.detected[touch.slots])
-        found = found[np.sort(np.unique(touch.slots[found], return_index=True)[1])]
-        again, fallen = self._turned(true[judged], touch.slots[judged])
+        found = self._found(true, judged, touch.slots)
+        again, fallen = self._turned(true[judged], touch.slots[judged], touch.slots[found])
         self.detected[touch.slots[found]] = True
         return RowVerdict(found, again, fallen, seen.evidence(chunk, found))
+
+    def _found(self, true: Bools, judged: Bools, slots: Ints) -> Ints:
+        """The rows that are detections, given those for which the condition is true."""
+        match self.plan.pattern.emit:
+            case "every_transaction":
+                return np.flatnonzero(true)
+            case "on_enter":
+                return self._entering(true, np.flatnonzero(judged), slots)
+            case _:
+                first = np.flatnonzero(true & ~self.detected[slots])
+                return first[np.sort(np.unique(slots[first], return_index=True)[1])]
+
+    def _entering(self, true: Bools, judged: Ints, slots: Ints) -> Ints:
+        """True rows of keys whose judged row before was not true, or not there."""
+        order = judged[np.argsort(slots[judged], kind="stable")]
+        slot, now = slots[order], true[order]
+        before = self.holding[slot]
+        same = slot[1:] == slot[:-1]
+        before[1:][same] = now[:-1][same]
+        return np.sort(order[now & ~before])
 
     def _judged(self, running: Running) -> Bools:
         """The rows that the pattern sees."""
@@ -65,15 +84,16 @@ class RowJudge:
             return np.ones(len(running.rows), np.bool_)
         return Filters(self.dictionaries, self.digits).mask(where, running.rows)
 
-    def _turned(self, true: Bools, slots: Ints) -> tuple[Ints, Ints]:
-        """Notes the truth of each key's last row; a detected key for which it changed has turned."""
+    def _turned(self, true: Bools, slots: Ints, told: Ints) -> tuple[Ints, Ints]:
+        """Notes the truth of each key's last row; a detected key for which it changed has turned.
+
+        `told` are the keys detected in this chunk, with one of which it may be over at the chunk's end.
+        """
         unique = np.unique(slots)
-        before = self.holding[unique]
+        before, known = self.holding[unique], self.detected[unique]
         self.holding[slots] = true  # of several rows of a key the last is kept
-        now, known = self.holding[unique], self.detected[unique]
-        new = ~known & ~now
-        new[new] = np.isin(unique[new], slots[true])  # detected in this chunk, and over at its end
-        return unique[known & ~before & now], unique[(before & ~now) | new]
+        now, new = self.holding[unique], np.isin(unique, told)
+        return unique[known & ~before & now & ~new], unique[(before | new) & ~now]
 
     def room(self, size: int) -> None:
         """Makes room for slots up to `size`."""

@@ -6,6 +6,7 @@ A program without windows, and without late rows to be quarantined, does nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from tillwatch.engine.decode import Decoded, Rows
 from tillwatch.engine.expiry import Expiry, Gone
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.last_rows import LastRows, columns_of
-from tillwatch.engine.late import Late, Lateness, set_aside
+from tillwatch.engine.late import Late, Lateness, late_rows, set_aside
 from tillwatch.engine.retained import Retained
 from tillwatch.engine.table import Table, Touch
 from tillwatch.model import Reach
@@ -26,12 +27,23 @@ _EVER = -(2**62)
 
 
 class Windows:
-    """`clock` is the greatest time of all valid rows so far; None before the first, or where times are not read."""
+    """`clock` is the greatest time of all valid rows so far; None before the first, or where times are not read.
 
-    def __init__(self, program: Program, tables: Mapping[Grain, Table], lateness: Lateness, filters: Filters) -> None:
+    With `rings_kept` who keeps the tables keeps the rings too; else they are made again from the log.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        tables: Mapping[Grain, Table],
+        lateness: Lateness,
+        filters: Filters,
+        *,
+        rings_kept: bool = False,
+    ) -> None:
         self.clock: int | None = None
         self._before: int | None = None
-        self._lateness = lateness
+        self._lateness, self._rings_kept = lateness, rings_kept
         self._clocks: dict[int, int | None] = {}
         kept = [(t.grain, a) for t in program.tables for a in t.accumulators if a.window is not None]
         passing = [(u.grain, a) for p in program.plans for u in p.uses.values() for a in u.passing]
@@ -44,6 +56,11 @@ class Windows:
     def admit(self, decoded: Decoded, column: str) -> Decoded:
         """The chunk without the rows that are late, where these are quarantined."""
         return set_aside(decoded, self.clock, self._lateness, column)
+
+    def punctual(self, rows: Rows) -> Rows:
+        """Of some rows of the next chunk those that are not late, where these are quarantined."""
+        late = late_rows(rows.time, self.clock, self._lateness)
+        return rows if late is None else replace(rows.take(~late), source=rows.source)
 
     def move(self, chunk: int, rows: Rows, clock: int | None) -> list[Gone]:
         """Moves the clock to where it is after a chunk; returns the rows that leave windows by that."""
@@ -78,15 +95,23 @@ class Windows:
 
     def remember(self, chunk: int, rows: Rows, slots: Mapping[Grain, Ints]) -> None:
         """Keeps the rows of a chunk as long as windows need them."""
-        if self.clock is None or not len(rows):
-            return
-        if self.retained is not None:
+        self._retain(chunk, rows, slots)
+        if len(rows):
+            self.rings.take(rows, slots)
+
+    def recall(self, chunk: int, rows: Rows, slots: Mapping[Grain, Ints]) -> None:
+        """Keeps rows of a chunk that the tables have already."""
+        self._retain(chunk, rows, slots)
+        if len(rows) and not self._rings_kept:
+            self.rings.take(rows, slots)
+
+    def _retain(self, chunk: int, rows: Rows, slots: Mapping[Grain, Ints]) -> None:
+        if self.retained is not None and self.clock is not None and len(rows):
             self.retained.add(chunk, rows, slots, self.clock)
-        self.rings.take(rows, slots)
 
     def reach(self, following: int) -> Reach | None:
         """What the windows need of the log before the chunk that follows; None where times are not read."""
-        if self.rings:
+        if self.rings and not self._rings_kept:
             return Reach(0, None)  # the last rows of a key can be of any time
         if self.retained is None and self.clock is None:
             return None

@@ -220,7 +220,9 @@ class _Tested:
 
     def _changes(self, pattern: str, draft: Sequence[Detection], first: int) -> Difference:
         now = self.now.detections(self.before[pattern]) if pattern in self.before else []
-        return difference(pattern, now, draft, first)
+        sides = [(self.now, self.before), (self.draft, self.after)]
+        emits = {side.patterns[numbers[pattern]].emit for side, numbers in sides if pattern in numbers}
+        return difference(pattern, now, draft, first, by_row=emits == {"every_transaction"})
 
 
 def foldings(trial: Trial) -> tuple[Folding, Folding]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tillwatch.model import Detection
 
-Key = tuple[tuple[str, ...], int]
-"""The values of a detection's key, and how many detections of that key came before it."""
+Key = tuple[tuple[str, ...], int | str]
+"""The values of a detection's key, and how many detections of that key there are up to it, or its occasion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,13 @@ class Difference:
         return not (self.added or self.removed or self.moved)
 
 
-def difference(pattern: str, now: Sequence[Detection], draft: Sequence[Detection], first: int) -> Difference:
-    """What changes from chunk `first` on. The second detection of a key is compared with its second one, and so on."""
-    before, after = _by_key(now), _by_key(draft)
+def difference(
+    pattern: str, now: Sequence[Detection], draft: Sequence[Detection], first: int, *, by_row: bool = False
+) -> Difference:
+    """What changes from chunk `first` on. The second detection of a key is compared with its second one, and so on;
+    `by_row`, which is for those that are detected for every transaction, with that of the same transaction.
+    """
+    before, after = _by_key(now, by_row=by_row), _by_key(draft, by_row=by_row)
     both = [(before[key], found) for key, found in after.items() if key in before]
     return Difference(
         pattern,
@@ -45,8 +49,10 @@ def difference(pattern: str, now: Sequence[Detection], draft: Sequence[Detection
     )
 
 
-def _by_key(detections: Sequence[Detection]) -> Mapping[Key, Detection]:
+def _by_key(detections: Sequence[Detection], *, by_row: bool) -> Mapping[Key, Detection]:
     """In order."""
+    if by_row:
+        return {(tuple(d.key.values()), d.occasion): d for d in detections}
     found: dict[Key, Detection] = {}
     counts: dict[tuple[str, ...], int] = {}
     for detection in detections:

@@ -114,4 +114,4 @@ def change_rows(found: Backtest) -> Iterator[tuple[str | int | None, ...]]:
 
 
 def _change(change: str, d: Detection, now: int | None, draft: int | None) -> tuple[str | int | None, ...]:
-    return (change, d.pattern, d.action, d.customer, d.merchant, d.identity[2], now, draft)
+    return (change, d.pattern, d.action, d.customer, d.merchant, d.key_text, now, draft)

@@ -21,7 +21,7 @@ from tillwatch.patterns.mistakes import near
 from tillwatch.patterns.pattern import Emit, Judge, Pattern, Spot
 from tillwatch.patterns.reading import Told, choice_of, flag
 
-_EMITS: tuple[Emit, ...] = ("once", "on_enter", "every_chunk")
+_EMITS: tuple[Emit, ...] = ("once", "on_enter", "every_chunk", "every_transaction")
 _MODES = ("publish", "shadow")
 _TEXTS = ("id", "action", "title", "why", "runbook", "when")
 _CATALOGUE = resources.files("tillwatch.patterns") / "catalogue"
@@ -199,7 +199,7 @@ def read_pattern(
     with told:
         cleared = flag(root, "cleared")
     with told:
-        _check_emit(root, emit, judge)
+        _check_emit(root, emit, judge, cleared=cleared)
     with told:
         mode = choice_of(root, "mode", _MODES)
     told.raise_any()
@@ -224,10 +224,21 @@ def read_pattern(
     )
 
 
-def _check_emit(root: MapNode, emit: Emit, judge: Judge) -> None:
-    if judge == "transaction" and emit != "once":
+def _check_emit(root: MapNode, emit: Emit, judge: Judge, *, cleared: bool) -> None:
+    if emit == "every_chunk" and judge == "transaction":
         raise PatternError(
-            f"{root.items['emit'].place}: emit: found {emit}, but a pattern that is judged on transactions detects once"
+            f"{root.items['emit'].place}: emit: found every_chunk, but the pattern is judged on transactions: expected "
+            "once, on_enter or every_transaction"
+        )
+    if emit == "every_transaction" and judge == "chunk":
+        raise PatternError(
+            f"{root.items['emit'].place}: emit: found every_transaction, but the pattern is judged after chunks: "
+            "expected once, on_enter or every_chunk, or 'judge: transaction'"
+        )
+    if emit == "every_transaction" and cleared:
+        raise PatternError(
+            f"{root.items['cleared'].place}: cleared: found true, but with emit: every_transaction a detection is of "
+            "one transaction, which does not cease to be"
         )
 
 

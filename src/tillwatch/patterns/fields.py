@@ -79,8 +79,9 @@ FIELDS: Mapping[str, Field] = {
     "where": Field("Which rows it sees, such as `category = 'es_food'`; all without it.", TEXT),
     "when": Field("The condition: a SQL boolean expression over features.", TEXT, required=True),
     "emit": Field(
-        "When a key is detected: the first time that the condition comes true, each time, or after every chunk.",
-        {"enum": ["once", "on_enter", "every_chunk"]},
+        "When a key is detected: the first time that the condition comes true, each time, after every chunk after "
+        "which it is, or for every transaction for which it is.",
+        {"enum": ["once", "on_enter", "every_chunk", "every_transaction"]},
     ),
     "cleared": Field("Whether it is published too when a detection ceases to hold.", {"type": "boolean"}),
     "mode": Field("In the shadow, what it finds is recorded and not published.", {"enum": ["publish", "shadow"]}),

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 Judge = Literal["chunk", "transaction"]
 """When a pattern is judged: after every chunk, or on every transaction, with the values before it."""
 
-Emit = Literal["once", "on_enter", "every_chunk"]
-"""When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is."""
+Emit = Literal["once", "on_enter", "every_chunk", "every_transaction"]
+"""When a key is detected: when its condition first comes true, each time it does, after each chunk in which it is, for
+each transaction for which it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,12 +65,14 @@ def batch_of(plan: FilePlan, state: State) -> Batch:
 
 
 def detection_id(fingerprint: str, chunk_digest: str, stored: StoredDetection) -> str:
-    """32 hexadecimal digits that say: this pattern, this key, in this chunk, by these patterns.
+    """32 hexadecimal digits that say: this pattern, this key, in this chunk, by these patterns; where a key can be
+    detected on several rows of a chunk also on which.
 
     The same log and the same patterns give the same id, also when the state was lost and made anew.
     """
-    _, pattern, key = stored.detection.identity
-    text = json.dumps([fingerprint, chunk_digest, pattern, key])
+    d = stored.detection
+    row = [d.row] if d.occasion and d.row is not None else []
+    text = json.dumps([fingerprint, chunk_digest, d.pattern, d.key_text, *row])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

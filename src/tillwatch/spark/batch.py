@@ -11,7 +11,7 @@ from tillwatch.errors import RunError, TillwatchError
 from tillwatch.model import ChunkInfo, Detection, Turn
 from tillwatch.patterns.program import Program
 from tillwatch.spark.manifest import Version
-from tillwatch.spark.source import account_of
+from tillwatch.spark.reading import account_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def told_by(rows: Iterable[tuple[int, str, bytes]], program: Program) -> Told:
                 found = json.loads(data)
                 detections += [Detection(*fields) for fields in found["detections"]]
                 turns += [Turn(*fields) for fields in found["turns"]]
-    detections.sort(key=lambda d: (d.chunk, _place(program, d), d.customer, d.merchant, *d.key.values()))
+    detections.sort(key=lambda d: (d.chunk, _place(program, d), *d.place))
     turns.sort(key=lambda t: (t.chunk, _place(program, t), *t.key.values()))
     chunks.sort(key=lambda c: c[0].number)
     return Told(tuple(chunks), tuple(detections), tuple(turns), versions)

@@ -40,8 +40,8 @@ from tillwatch.spark.batch import Told, told_by
 from tillwatch.spark.manifest import NOTE, Manifest, Saved, from_text, to_text
 from tillwatch.spark.objects import Objects
 from tillwatch.spark.query import Query
+from tillwatch.spark.reading import ReadPlan
 from tillwatch.spark.shards import Group, groups_of
-from tillwatch.spark.source import ReadPlan
 from tillwatch.spark.staging import save_staged
 from tillwatch.spark.tables import Order, next_saved, saved_tables
 from tillwatch.spark.worker import Job
@@ -212,8 +212,10 @@ class SparkDetect:
     def _running(self) -> Query:
         if self._query is None:
             tasks = self._spark.sparkContext.defaultParallelism
-            plan = Places(self._settings).plan(self._setup, self._groups, self._manifest.chunk, self._cursor, tasks)
-            self._query = Query(self._spark, plan, self._job)
+            setup = replace(self._setup, detail=self._setup.reading_for([s for _, s in self._in_force]))
+            plan = Places(self._settings).plan(setup, self._groups, self._manifest.chunk, self._cursor, tasks)
+            reading = plan if plan.lateness.quarantine else None
+            self._query = Query(self._spark, plan, lambda: replace(self._job(), reading=reading))
         return self._query
 
     def _close(self) -> None:
@@ -251,7 +253,7 @@ class SparkDetect:
         if not self._taken:
             change, after = self._change(after)
         notes = {NOTE: to_text(after)}
-        if change is not None and self._setup.program.windows:  # its tables are new; see `_save`
+        if change is not None and self._setup.detail.times is not None:  # its tables are new; see `_save`
             notes[REACH] = Reach(0, None).text()
         commit = Commit(results, told.detections, told.turns, notes, change)
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
@@ -315,7 +317,9 @@ class SparkDetect:
         order = Order(self._job(), self._manifest.saved.chunk, saved.ids, columns_of(self._setup.program))
         manifest = replace(self._manifest, saved=saved)
         notes = {NOTE: to_text(manifest)}
-        if self._setup.program.windows:  # the shards have what they need; another engine then reads the whole log
+        if (
+            self._setup.detail.times is not None
+        ):  # the shards have what they need; another engine then reads the whole log
             notes[REACH] = Reach(0, None).text()
         if staging := self._state.staging():
             merge = Merge(saved.chunk, self._cursor, self._tables, notes)

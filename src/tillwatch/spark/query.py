@@ -13,9 +13,11 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from tillwatch.config import masked
 from tillwatch.errors import RunError
+from tillwatch.spark.reading import ReadPlan
+from tillwatch.spark.records import COLUMNS
 from tillwatch.spark.scratch import scratch
-from tillwatch.spark.source import ReadPlan, chunk_source
-from tillwatch.spark.worker import COLUMNS, Job, fold_shards
+from tillwatch.spark.source import chunk_source
+from tillwatch.spark.worker import Job, fold_shards
 
 Records = list[tuple[int, str, bytes]]
 """Shard, kind and data of what the tasks of a batch told."""

@@ -23,19 +23,24 @@ from tillwatch.spark.shards import Group
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Held = tuple[Ints, dict[str, NDArray[Any]]]
+"""How many rows a ring has for some slots, and their columns: NUMBERS, and codes of texts."""
+
+NUMBERS = {"time", "amount"}
 
 
 class Shard:
     """A fold over the keys of a shard. `touched` has, by grain, the last chunk that touched each slot.
 
-    What its windows still need of the log is kept as it was sent, by chunk, and made into rows again after a load.
+    What its windows still need of the log is kept as it was sent, by chunk, and made into rows again after a load; the
+    rows of windows of transactions are kept as they are.
     """
 
     def __init__(self, group: Group, lookups: Sequence[LookupData]) -> None:
         program = group.program
         detail = Detail(amounts=any("amount" in table.grain for table in program.tables))
         decoder = Decoder({c: c for c in (*group.columns, "amount")}, program.digits, detail=detail)
-        self.fold = Fold(program, decoder, lookups, group.lateness)
+        self.fold = Fold(program, decoder, lookups, group.lateness, rings_kept=True)
         self._group = group
         self._log: dict[int, bytes] = {}
         self._reach: Reach | None = None
@@ -47,10 +52,15 @@ class Shard:
         """How many rows each table has."""
         return {t.spec.name: t.size for t in self.fold.tables.values()}
 
+    @property
+    def clock(self) -> int | None:
+        """The greatest time of all rows that were sent to any shard, as far as this one has got."""
+        return self.fold.windows.clock
+
     def step(self, chunk: int, data: bytes) -> Outcome:
         """The step of the engine over the rows that were sent."""
         rows, clock = scattered(data, self.fold.decoder.dictionaries, self._group)
-        outcome = self.fold.step(chunk, rows, clock)
+        outcome = self.fold.step(chunk, self.fold.punctual(rows), clock)
         if self._group.timed:
             self._log[chunk] = data
             self._reach = self.fold.reach(chunk + 1)
@@ -81,7 +91,8 @@ class Shard:
             self._log = {chunk: data for chunk, data in self._log.items() if chunk >= self._reach.first}
 
     def _packed(self, slots: Mapping[Grain, Ints], marked: Sequence[Ints], log: Mapping[int, bytes]) -> bytes:
-        arrays: dict[str, NDArray[Any]] = self._key_texts(slots)
+        rings = self._rings(slots)
+        arrays: dict[str, NDArray[Any]] = self._texts(slots, rings)
         for grain, table in self.fold.tables.items():
             at, name = slots[grain], table.spec.name
             for key in grain:
@@ -89,20 +100,37 @@ class Shard:
             for column, values in table.columns.items():
                 arrays[f"{name}.{column}"] = values[at]
             arrays[f"{name}._touched"] = self.touched[grain][at]
+        for grain, (filled, held) in rings.items():
+            name = f"{self.fold.tables[grain].spec.name}._ring"
+            arrays[name] = filled
+            for column, values in held.items():
+                coded = column not in NUMBERS
+                arrays[f"{name}.{column}"] = _places(arrays[f"codes.{column}"], values) if coded else values
         if self._reach is not None:
             arrays["reach"] = pack_texts([self._reach.text()])
             arrays |= {f"log.{chunk}": np.frombuffer(data, np.uint8) for chunk, data in log.items()}
         arrays["marks"] = pack_texts([json.dumps(m) for m in self._marked(marked)])
         return pack({name: a for name, a in arrays.items() if not name.startswith("codes.")})
 
-    def _key_texts(self, slots: Mapping[Grain, Ints]) -> dict[str, NDArray[Any]]:
-        """By key column: the distinct texts of all tables, and their codes (sorted)."""
+    def _rings(self, slots: Mapping[Grain, Ints]) -> dict[Grain, Held]:
+        """The rows that windows of transactions have for these slots."""
+        tables = self.fold.tables
+        return {grain: ring.held(slots[grain], tables[grain].size) for grain, ring in self.fold.rings.items()}
+
+    def _texts(self, slots: Mapping[Grain, Ints], rings: Mapping[Grain, Held]) -> dict[str, NDArray[Any]]:
+        """By text column: the distinct texts of keys in tables and of rows in rings, and their codes (sorted)."""
+        used: dict[str, list[NDArray[Any]]] = {}
+        for grain, at in slots.items():
+            for key in grain:
+                used.setdefault(key, []).append(self.fold.tables[grain].keys[key][at])
+        for _, held in rings.values():
+            for column in held.keys() - NUMBERS:
+                used.setdefault(column, []).append(held[column])
         arrays: dict[str, NDArray[Any]] = {}
-        for key in {k for grain in slots for k in grain}:
-            used = [self.fold.tables[g].keys[key][at] for g, at in slots.items() if key in g]
-            codes = np.unique(np.concatenate(used))
-            arrays[f"codes.{key}"] = codes
-            arrays[f"texts.{key}"] = pack_texts(self.fold.decoder.dictionaries[key].texts(codes))
+        for column, some in used.items():
+            codes = np.unique(np.concatenate(some)).astype(np.int64)
+            arrays[f"codes.{column}"] = codes
+            arrays[f"texts.{column}"] = pack_texts(self.fold.decoder.dictionaries[column].texts(codes))
         return arrays
 
     def _marked(self, marked: Sequence[Ints]) -> list[tuple[int, list[dict[str, str]], list[bool]]]:
@@ -140,7 +168,19 @@ class Shard:
         keys = {k: codes[k][arrays[f"{name}.{k}"]] for k in grain}
         self.fold.load(grain, keys, {c: arrays[f"{name}.{c}"] for c in table.columns})
         self._room(grain)
-        self.touched[grain][table.slots_of(keys, len(touched))] = touched
+        slots = table.slots_of(keys, len(touched))
+        self.touched[grain][slots] = touched
+        self._load_ring(grain, slots, codes, arrays)
+
+    def _load_ring(
+        self, grain: Grain, slots: Ints, codes: Mapping[str, Ints], arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
+        table, name = self.fold.tables[grain], f"{self.fold.tables[grain].spec.name}._ring"
+        if (ring := self.fold.rings.get(grain)) is None:
+            return
+        columns = {n.removeprefix(f"{name}."): values for n, values in arrays.items() if n.startswith(f"{name}.")}
+        held = {c: values if c in NUMBERS else codes[c][values] for c, values in columns.items()}
+        ring.put(slots, arrays[name], held, table.size)
 
     def refresh(self) -> None:
         """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
@@ -155,7 +195,8 @@ class Shard:
             self._forget()
             self.fold.resume(self._reach)
             for chunk, data in sorted(self._log.items()):
-                self.fold.remember(chunk, *scattered(data, self.fold.decoder.dictionaries, self._group))
+                rows, clock = scattered(data, self.fold.decoder.dictionaries, self._group)
+                self.fold.remember(chunk, self.fold.punctual(rows), clock)
         self._marks = _marks(self.fold)
 
     def _room(self, grain: Grain) -> None:

@@ -42,12 +42,12 @@ class Group:
     @property
     def whole(self) -> bool:
         """Whether every row is needed, in the order of the stream."""
-        return self.program.whole_rows
+        return self.program.whole_rows or self.lateness.quarantine
 
     @property
     def timed(self) -> bool:
         """Whether every shard must hear the clock of every chunk."""
-        return bool(self.program.windows)
+        return bool(self.program.windows) or self.lateness.quarantine
 
     @property
     def shards(self) -> range:
@@ -94,7 +94,8 @@ def _group(program: Program, key: Grain, numbers: Sequence[int], first: int, cou
     passing = [a for p in plans for u in p.uses.values() for a in u.passing]
     judged = {u.column for p in plans for u in p.uses.values()} | {a.column for a in passing}
     filtered = {c for a in (*accumulators, *passing) for c in columns_in(a.where)}
-    used = {*filtered, *judged, *(c for t in tables for c in t.grain)}
+    counted = {a.column for a in accumulators if a.last}
+    used = {*filtered, *judged, *counted, *(c for t in tables for c in t.grain)}
     by_amount = "amount" in filtered
     return Group(
         key,

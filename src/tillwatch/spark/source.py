@@ -6,55 +6,16 @@ needed. An offset is the number of the next chunk to be read.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.types import StructType
 
-from tillwatch.detect import quarantine
-from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
 from tillwatch.errors import TillwatchError
-from tillwatch.landing import Format, Landing, LayoutName
-from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
-from tillwatch.patterns.derived import Derived
-from tillwatch.patterns.expression import Expr
-from tillwatch.retry import Retry
-from tillwatch.spark.gather import gather
-from tillwatch.spark.shards import Group
-from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records, settle
-from tillwatch.stores import Store, open_store, put_same
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPlan:
-    """What the source is told: where it reads, from chunk `start` on, and how rows are decoded and divided.
-
-    A batch has at most `chunks` chunks, and none reaches beyond `fence` when it begins before it. So many tasks read.
-    """
-
-    landing: str
-    format: Format
-    layout: LayoutName
-    quarantine: str
-    columns: Mapping[str, str | Derived]
-    digits: int
-    negative: bool
-    optional: frozenset[str]
-    where: Expr | None
-    groups: tuple[Group, ...]
-    start: int
-    fence: int
-    chunks: int
-    tasks: int
-    detail: Detail = PLAIN
-
-    def open_landing(self) -> Landing:
-        """The landing zone."""
-        return Landing(open_store(self.landing), self.format, self.layout)
+from tillwatch.landing import Landing
+from tillwatch.spark.reading import ReadPlan, reading_of
+from tillwatch.spark.records import COLUMNS, error_record, records, settle
 
 
 def chunk_source(plan: ReadPlan) -> type[DataSource]:
@@ -113,7 +74,7 @@ class ChunkReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
         settle()
-        reading = _reading(self.plan)
+        reading = reading_of(self.plan)
         for number in partition.numbers:
             try:
                 yield records(reading.read(number))
@@ -125,63 +86,3 @@ class ChunkReader(DataSourceStreamReader):
         if self._landing is None:
             self._landing = self.plan.open_landing()
         return self._landing.waiting(first, most)
-
-
-_latest: list[_Reading] = []
-"""What this process read with last: texts that it knows need not be cleaned again, and connections stay open."""
-
-MOST_TEXTS = 2_000_000
-"""A process that knows more texts than these forgets all of them."""
-
-
-def _reading(plan: ReadPlan) -> _Reading:
-    """What reads by this plan, the last one if that does."""
-    known = _latest.pop() if _latest else None
-    if known is None or known.plan != plan or known.known_texts > MOST_TEXTS:
-        known = _Reading(plan)
-    _latest.append(known)
-    return known
-
-
-class _Reading:
-    """Reads chunks in a task."""
-
-    def __init__(self, plan: ReadPlan) -> None:
-        self.plan = plan
-        self._landing = plan.open_landing()
-        self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail, plan.where)
-        self._retry: Retry = patience()
-
-    @property
-    def known_texts(self) -> int:
-        """How many distinct texts its dictionaries hold."""
-        return sum(len(d.values) for d in self._decoder.dictionaries.values())
-
-    def read(self, number: int) -> list[Record]:
-        """What a chunk brings to each shard, and what became of its rows; rejected ones are quarantined before."""
-        chunk = self._retry(lambda: self._landing.read(number, self._decoder.sources))
-        (decoded,) = self._decoder.decode([chunk.frame])
-        self._set_aside(chunk, decoded)
-        parts = gather(number, decoded, self._decoder.dictionaries, self.plan.groups)
-        return [(0, number, "chunk", _account(chunk, decoded)), *((s, number, "rows", data) for s, data in parts)]
-
-    def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:
-        if decoded.rejects:
-            whole = self._retry(lambda: self._landing.read(chunk.info.number))
-            data = quarantine.render(whole, decoded.rejects)
-            self._retry(lambda: put_same(self._quarantine, quarantine.name(chunk.info.number), data))
-
-
-def _account(chunk: Chunk, decoded: Decoded) -> bytes:
-    reasons = quarantine.by_code(decoded.rejects)
-    counts = {"counted": len(decoded.rows), "quarantined": reasons, "filtered": decoded.filtered}
-    return json.dumps({"info": asdict(chunk.info), **counts}).encode()
-
-
-def account_of(data: bytes) -> tuple[ChunkInfo, int, dict[str, int], int]:
-    """A chunk's metadata, its rows counted, quarantined by reason code, filtered out, as a reading task told them."""
-    told: dict[str, Any] = json.loads(data)
-    info = told["info"]
-    info["file"], info["position"] = SourceFile(**info["file"]), Position(**info["position"])
-    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"]

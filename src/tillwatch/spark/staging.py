@@ -19,8 +19,9 @@ from pyspark.sql import SparkSession
 from tillwatch.errors import StateError, TillwatchError
 from tillwatch.spark.batch import raised
 from tillwatch.spark.query import failed
+from tillwatch.spark.records import COLUMNS, Record, error_record, patience, records
 from tillwatch.spark.tables import Order, touched_rows
-from tillwatch.spark.worker import COLUMNS, Record, error_record, keep, opened, patience, records
+from tillwatch.spark.worker import keep, opened
 from tillwatch.state import stage_rows
 from tillwatch.state.staging import Merge, Staged, Staging
 from tillwatch.stores import open_store

@@ -17,8 +17,9 @@ from tillwatch.patterns.program import Grain
 from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
 from tillwatch.spark.batch import raised
 from tillwatch.spark.manifest import Manifest, Saved
+from tillwatch.spark.records import COLUMNS, Record, error_record, patience, records
 from tillwatch.spark.shard import Shard
-from tillwatch.spark.worker import COLUMNS, Job, Record, error_record, keep, opened, patience, records
+from tillwatch.spark.worker import Job, keep, opened
 from tillwatch.state.base import TableRows
 from tillwatch.stores import open_store
 

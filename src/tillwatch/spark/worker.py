@@ -6,36 +6,24 @@ long as the Python worker does.
 
 from __future__ import annotations
 
-import gc
 import io
 import json
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 
 import polars as pl
 import pyarrow as pa
 
-from tillwatch.clock import SystemClock
 from tillwatch.engine.fold import Outcome
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import TillwatchError
 from tillwatch.retry import Retry
 from tillwatch.spark.manifest import Version, object_name
+from tillwatch.spark.reading import ReadPlan, reading_of
+from tillwatch.spark.records import Record, error_record, patience, records, settle
 from tillwatch.spark.shard import Shard
 from tillwatch.spark.shards import Group
 from tillwatch.stores import Store, open_store, put_same
-
-PATIENCE = 20.0
-"""Seconds for which a task tries again what a store refuses, before the run is told."""
-
-COLUMNS = "shard int, chunk long, kind string, data binary"
-"""What travels between tasks, and to the driver: `kind` is rows, chunk, found, version or error."""
-
-_SCHEMA = pa.schema([("shard", pa.int32()), ("chunk", pa.int64()), ("kind", pa.string()), ("data", pa.binary())])
-
-Record = tuple[int, int, str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +31,7 @@ class Job:
     """What folding tasks are told: the groups, where each shard stands, and where the objects are.
 
     Chunks below `chunk` are folded already. `run` is that of the manifest. `lookups` are the names of the lookups'
-    parts, by shard.
+    parts, by shard. `reading` says how chunks were read, where their accounts are to be settled.
     """
 
     groups: tuple[Group, ...]
@@ -52,6 +40,7 @@ class Job:
     versions: Mapping[int, Version]
     store: str
     lookups: Mapping[int, tuple[str, ...]]
+    reading: ReadPlan | None = None
 
     def group(self, shard: int) -> Group:
         """The group of a shard."""
@@ -62,66 +51,51 @@ _cache: dict[tuple[str, int], tuple[str, Shard]] = {}
 """Shards that this process holds, by store and number, each with the name of its last object."""
 
 
-def records(rows: Iterable[Record]) -> pa.RecordBatch:
-    """Records as Arrow."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(_SCHEMA)
-    arrays = [pa.array(list(c), f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
-
-
-def error_record(error: TillwatchError) -> Record:
-    """An error as a record: the driver raises it again, as it is and not as Spark would tell it."""
-    return (0, -1, "error", json.dumps({"error": type(error).__name__, "text": str(error)}).encode())
-
-
-def patience() -> Retry:
-    """Tries again on an executor, where there is nobody to report to."""
-    return Retry(SystemClock(), threading.Event(), lambda text: None, PATIENCE)
-
-
-@cache
-def settle() -> None:
-    """Once per process: what is imported by now is passed over when Spark collects garbage, as it does after each task.
-
-    That saves tens of milliseconds a task.
-    """
-    gc.collect()
-    gc.freeze()
+Sent = tuple[int, str, bytes]
+"""What a chunk brings to a shard: its number; account or rows; the data."""
 
 
 def fold_shards(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The body of a folding task: rows in, what was found and the new versions out; other records pass."""
     settle()
-    shards: dict[int, list[tuple[int, bytes]]] = {}
+    shards: dict[int, list[Sent]] = {}
     for batch in batches:
         passing = []
         for shard, chunk, kind, data in zip(*(c.to_pylist() for c in batch.columns), strict=True):
-            if kind != "rows":
+            if kind not in ("rows", "account"):
                 passing.append((shard, chunk, kind, data))
             elif chunk >= job.chunk:
-                shards.setdefault(shard, []).append((chunk, data))
+                shards.setdefault(shard, []).append((chunk, kind, data))
         if passing:
             yield records(passing)
-    for shard, rows in shards.items():
-        yield records(_guarded(job, shard, sorted(rows)))
+    for shard, sent in shards.items():
+        yield records(_guarded(job, shard, sorted(sent)))
 
 
-def _guarded(job: Job, number: int, rows: list[tuple[int, bytes]]) -> list[Record]:
+def _guarded(job: Job, number: int, sent: Sequence[Sent]) -> list[Record]:
     try:
-        return list(_fold(job, number, rows))
+        return list(_fold(job, number, sent))
     except TillwatchError as error:
         return [error_record(error)]
 
 
-def _fold(job: Job, number: int, rows: list[tuple[int, bytes]]) -> Iterator[Record]:
+def _fold(job: Job, number: int, sent: Sequence[Sent]) -> Iterator[Record]:
+    """Chunk by chunk; an account comes before the rows, and is settled by the clock before them."""
     store, retry = open_store(job.store), patience()
     shard = opened(job, number, store, retry)
-    for chunk, data in rows:
+    for chunk, kind, data in sent:
+        if kind == "account":
+            assert job.reading is not None
+            yield reading_of(job.reading).settled(chunk, data, shard.clock)
+            continue
         found = shard.step(chunk, data)
         if found.detections or found.turns:
             yield (number, chunk, "found", _outcome(found))
-    version = _put(job, number, shard, store, retry)
-    yield (number, rows[-1][0], "version", json.dumps(asdict(version)).encode())
+    if any(kind == "rows" for _, kind, _ in sent):
+        version = _put(job, number, shard, store, retry)
+        yield (number, sent[-1][0], "version", json.dumps(asdict(version)).encode())
+    else:
+        keep(job, number, shard)
 
 
 def _outcome(found: Outcome) -> bytes:

@@ -58,23 +58,28 @@ def pattern_text(
 
 
 def fold_of(
-    patterns: Sequence[str], lookups: Lookups | None = None, lateness: int = 0, where: str | None = None
+    patterns: Sequence[str],
+    lookups: Lookups | None = None,
+    lateness: int | Lateness = 0,
+    where: str | None = None,
 ) -> Fold:
     """An engine with these patterns, given as the text of their files, for rows that pass `where`.
 
-    Negative amounts are valid; there is a column of one's own, `device`, which rows may lack.
+    Late rows count, unless `lateness` says otherwise. Negative amounts are valid; there is a column of one's own,
+    `device`, which rows may lack.
     """
     specs = {spec.name: spec for spec in lookups or {}}
     read = [read_pattern(text, f"pattern-{number}.yaml", None, KEYS) for number, text in enumerate(patterns)]
     program = Compiler(built_in_features(), specs, DIGITS, KEYS).program(read)
     data = [lookup_data(spec, values) for spec, values in (lookups or {}).items()]
-    times = TimeRule(kind=program.time_kind) if program.windows else None
+    late = Lateness(lateness) if isinstance(lateness, int) else lateness
+    times = TimeRule(kind=program.time_kind) if program.windows or late.quarantine else None
     transactions = any(p.judge == "transaction" for p in read)
     detail = Detail(times, transactions, any("amount" in table.grain for table in program.tables))
     columns = (*KEYS, "amount", *(["time"] if times else []))
     kept = parse_filter(where, KEYS) if where else None
     decoder = Decoder({c: c for c in columns}, DIGITS, True, frozenset(["device"]), detail, kept)
-    return Fold(program, decoder, data, Lateness(lateness))
+    return Fold(program, decoder, data, late)
 
 
 def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:

@@ -15,6 +15,7 @@ from typing import cast
 
 from tillwatch.clock import SystemClock
 from tillwatch.engine.decode import Decoded, Decoder
+from tillwatch.engine.fold import PUNCTUAL
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.model import Detection, Turn
@@ -26,9 +27,10 @@ from tillwatch.spark.detect import columns_of, saves_of
 from tillwatch.spark.gather import gather
 from tillwatch.spark.manifest import SHARDS, Manifest, from_text, to_text
 from tillwatch.spark.objects import Objects
+from tillwatch.spark.records import Record, records
 from tillwatch.spark.shards import groups_of
 from tillwatch.spark.tables import Order, dump_shards, next_saved, table_rows
-from tillwatch.spark.worker import Job, Record, fold_shards, records
+from tillwatch.spark.worker import Job, fold_shards
 from tillwatch.stores import open_store
 
 
@@ -36,12 +38,17 @@ class Sharded:
     """A program folded in shards whose state is in a folder."""
 
     def __init__(
-        self, program: Program, lookups: Sequence[LookupData], folder: Path, buckets: int, late: int = 0
+        self,
+        program: Program,
+        lookups: Sequence[LookupData],
+        folder: Path,
+        buckets: int,
+        lateness: Lateness = PUNCTUAL,
     ) -> None:
         self._program = program
         self._store = open_store(str(folder))
         self.objects = Objects(self._store, Retry(SystemClock(), threading.Event(), lambda text: None, 0))
-        self.groups = groups_of(program, buckets, Lateness(late))
+        self.groups = groups_of(program, buckets, lateness)
         self.manifest = Manifest(buckets)
         self._lookups = self.objects.put_lookups(self.groups, lookups, "0123456789abcdef")
         self.tables: dict[str, dict[int, tuple[object, ...]]] = {t.name: {} for t in program.tables}

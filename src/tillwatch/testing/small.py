@@ -39,8 +39,26 @@ per: customer
 when: transactions >= 12 and percent_rank(avg_amount) over () >= 0.8
 mode: shadow
 """,
+    "Dear": """\
+id: Dear
+action: ASK
+per: customer
+judge: transaction
+when: transactions >= 4 and amount > 2 * avg_amount
+emit: on_enter
+cleared: true
+""",
+    "Each": """\
+id: Each
+action: SEE
+per: merchant
+judge: transaction
+when: transactions >= 20 and amount > 3 * avg_amount
+emit: every_transaction
+""",
 }
-"""Pattern files: one detects again and tells when it ceases, one after every chunk, one publishes nothing."""
+"""Pattern files: one detects again and tells when it ceases, one after every chunk, one publishes nothing; of those
+judged on transactions, one detects again, and one every time."""
 
 
 def add_lives(config: Path) -> None:

@@ -79,8 +79,8 @@ def windowed_patterns(draw: st.DrawFn, *, judge: str = "chunk", last: bool = Tru
     grammar = (RowGrammar if judge == "transaction" else Grammar)(draw, per, {**shared, **features})
     when = grammar.when()
     where, life = draw(st.one_of(st.none(), st.none(), filters())), draw(drawn_lives)
-    if judge == "transaction":
-        life.pop("emit", None)  # it detects once
+    if judge == "transaction" and life.get("emit") == "every_chunk":
+        life = {**life, "emit": "every_transaction", "cleared": False}
     return Drawn(per, grammar.features, grammar.thresholds, when, judge, where, life)
 
 
@@ -93,7 +93,8 @@ def always_true(draw: st.DrawFn, *, judge: str = "chunk") -> Drawn:
     kinds = {name: own[name.rpartition(".")[2]].kind for name in names}
     terms = [Term(name, f'"{name}"', kinds[name], True, frozenset([name])) for name in names]
     texts = " and ".join(f"({t.text} is null or {t.text} is not null)" for t in terms)
-    return Drawn(per, own, {}, Term(texts, "true", "bool", False, frozenset(names)), judge)
+    life = {"emit": "every_transaction"} if judge == "transaction" else {}
+    return Drawn(per, own, {}, Term(texts, "true", "bool", False, frozenset(names)), judge, None, life)
 
 
 @st.composite
