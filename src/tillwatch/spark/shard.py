@@ -144,12 +144,7 @@ class Shard:
 
     def refresh(self) -> None:
         """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
-        fresh = [self.fold.judge_of(j.plan) for j in self.fold.judges]
-        for old, new in zip(self.fold.judges, fresh, strict=True):
-            new.room(len(old.holding))
-            new.detected[: len(old.detected)] = old.detected
-            new.holding[: len(old.holding)] = old.holding
-        self.fold.judges = fresh
+        self.fold.judges = [self.fold.renewed(judge) for judge in self.fold.judges]
         if self._reach is not None:
             self._forget()
             self.fold.resume(self._reach)
