@@ -282,7 +282,7 @@ class Pipeline:
             edits = self._edits(history.setup, observer)
             in_force = list(zip(history.chunks, history.setups, strict=True))
             detect = SparkDetect(
-                spark, settings, in_force, landing, state, files, objects, self.clock, retry, observer, edits
+                spark, settings, in_force, landing, state, files, objects, self.clock, retry, observer, edits, lookups
             )
             detect.run(wake, once=once)
 

@@ -80,9 +80,17 @@ class Fold:
         new.holding[: len(judge.holding)] = judge.holding
         return new
 
-    def begin(self, chunk: int) -> None:
-        """The lookups are those in force before a chunk: to be said before tables of that time are loaded."""
-        self._joins.move(chunk - 1)
+    def begin(self, chunk: int) -> bool:
+        """The lookups are those in force before a chunk: to be said before tables of that time are loaded.
+
+        Returns whether a key that is there has another value now, which no judge has heard of.
+        """
+        return bool(self._joins.move(chunk - 1))
+
+    @property
+    def expected(self) -> Sequence[Lookup]:
+        """The versions of lookups that are to come into force."""
+        return self._joins.later
 
     def expect(self, versions: Iterable[Lookup]) -> None:
         """Takes versions of lookups that come into force at chunks to come."""

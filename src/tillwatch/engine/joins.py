@@ -25,20 +25,20 @@ class Joins:
         self, lookups: Sequence[Lookup], tables: Mapping[Grain, Table], dictionaries: Mapping[str, Dictionary]
     ) -> None:
         self._tables, self._dictionaries = tables, dictionaries
-        self._later: list[Lookup] = []
+        self.later: list[Lookup] = []  # in the order in which they come into force
         self._indexes: dict[str, LookupIndex] = {}
         self.expect(lookups)
 
     def expect(self, versions: Iterable[Lookup]) -> None:
         """Takes versions that come into force later."""
-        self._later = sorted([*self._later, *versions], key=lambda version: version.first)
+        self.later = sorted([*self.later, *versions], key=lambda version: version.first)
 
     def move(self, chunk: int) -> Changes:
         """Brings those into force that are so at a chunk, and gives every key its value of them."""
-        if not self._later or self._later[0].first > chunk:
+        if not self.later or self.later[0].first > chunk:
             return {}
-        due = {v.spec.name: v for v in self._later if v.first <= chunk}  # of each lookup the last
-        self._later = [v for v in self._later if v.first > chunk]
+        due = {v.spec.name: v for v in self.later if v.first <= chunk}  # of each lookup the last
+        self.later = [v for v in self.later if v.first > chunk]
         changes: dict[str, dict[Grain, Ints]] = {}
         for name, version in due.items():
             self._indexes[name] = index = LookupIndex(version, self._dictionaries)

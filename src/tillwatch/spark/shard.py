@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.model import Reach
 from tillwatch.patterns.program import Grain
 from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
 from tillwatch.spark.gather import scattered
-from tillwatch.spark.shards import Group
+from tillwatch.spark.shards import Group, Part
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -31,12 +31,13 @@ class Shard:
     What its windows still need of the log is kept as it was sent, by chunk, and made into rows again after a load.
     """
 
-    def __init__(self, group: Group, lookups: Sequence[LookupData]) -> None:
+    def __init__(self, group: Group) -> None:
         program = group.program
         detail = Detail(amounts=any("amount" in table.grain for table in program.tables))
         decoder = Decoder({c: c for c in (*group.columns, "amount")}, program.digits, detail=detail)
-        self.fold = Fold(program, decoder, lookups, group.lateness)
+        self.fold = Fold(program, decoder, (), group.lateness)
         self._group = group
+        self._known: dict[Part, Lookup] = {}
         self._log: dict[int, bytes] = {}
         self._reach: Reach | None = None
         self.touched: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in self.fold.tables}
@@ -46,6 +47,20 @@ class Shard:
     def sizes(self) -> dict[str, int]:
         """How many rows each table has."""
         return {t.spec.name: t.size for t in self.fold.tables.values()}
+
+    def expects_only(self, lookups: Mapping[Part, Lookup]) -> bool:
+        """Whether the versions of lookups that are to come into force are among these: a run that ended on the way may
+        have had others.
+        """
+        expected = {id(version) for version in self.fold.expected}
+        return all(part in lookups for part, version in self._known.items() if id(version) in expected)
+
+    def begin(self, lookups: Mapping[Part, Lookup], chunk: int) -> bool:
+        """Takes versions of lookups; those before a chunk are in force. Returns whether `refresh` is due."""
+        new = {part: version for part, version in lookups.items() if part not in self._known}
+        self._known |= new
+        self.fold.expect(new.values())
+        return self.fold.begin(chunk)
 
     def step(self, chunk: int, data: bytes) -> Outcome:
         """The step of the engine over the rows that were sent."""
