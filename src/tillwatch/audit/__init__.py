@@ -115,9 +115,10 @@ def audit(
     yield _files(pipeline, kept, retry)
     if pipeline.composed.clears or kept.cleared:
         yield _cleared_files(pipeline, kept, retry)
-    if kept.history.setup.lookups:
-        text = f"{len(kept.history.setup.lookups)} versions, their values as they were kept"
-        yield Check("lookups", text, tuple(damaged))
+    if count := len(kept.history.setup.lookups):
+        yield Check(
+            "lookups", f"{count} version{'s' if count > 1 else ''}, with the values that were kept", tuple(damaged)
+        )
     gone = gone or ("the values of lookups" if damaged else "")
     yield from _unproved(kept, gone) if gone else _folded(kept, found)
 

@@ -62,4 +62,5 @@ def _joined(table: Table, index: LookupIndex) -> Ints:
     value, known = index.find({key: column[slots] for key, column in table.keys.items()})
     other = (known != joined.known[slots]) | (known & (value != joined.value[slots]))
     joined.value[slots], joined.known[slots] = value, known
-    return slots[other]
+    changed: Ints = slots[other]
+    return changed
