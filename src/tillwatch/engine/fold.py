@@ -75,9 +75,10 @@ class Fold:
     def renewed(self, judge: Judge | RowJudge) -> Judge | RowJudge:
         """A judge that knows what the other has detected and what holds, and nothing else."""
         new = self.judge_of(judge.plan)
-        new.room(len(judge.holding))
-        new.detected[: len(judge.detected)] = judge.detected
-        new.holding[: len(judge.holding)] = judge.holding
+        known = min(self.tables[judge.plan.per].size, len(judge.holding))  # not its room, which would double
+        new.room(known)
+        new.detected[:known] = judge.detected[:known]
+        new.holding[:known] = judge.holding[:known]
         return new
 
     def begin(self, chunk: int) -> bool:
@@ -137,6 +138,11 @@ class Fold:
         gone = self.windows.move(chunk, rows, clock)
         if len(rows) or gone:
             self._fold(chunk, rows, self.windows.touched(self._locate(rows), gone), gone)
+
+    def make_room(self) -> None:
+        """Grows now what new keys would soon make grow: for times in which nothing waits."""
+        for table in self.tables.values():
+            table.make_room()
 
     def _locate(self, rows: Rows) -> dict[Grain, Touch]:
         touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
