@@ -74,13 +74,11 @@ def test_a_run_takes_a_version(landed: Site, data: GeneratedFiles, tmp_path: Pat
         change(weights)
         for chunk in away[:11]:
             (site.folder / "away" / chunk.name).rename(chunk)
-            if not any("importance: version 2" in each for each in told):
-                stop.wait(1.5)
+            stop.wait(0.0 if any("importance: version 2" in each for each in told) else 1.5)
     finally:
         stop.set()
         running.join()
-    last = away[-1]
-    (site.folder / "away" / last.name).rename(last)
+    (site.folder / "away" / away[-1].name).rename(away[-1])
     Pipeline.open(site.config, [EMBEDDED]).detect(once=True)
     assert site.problems() == []
     (_, second) = site.outcome().lookups

@@ -12,8 +12,11 @@ from click.testing import CliRunner
 
 from tillwatch.audit import audit
 from tillwatch.cli.app import app
+from tillwatch.detect.change import Taken
 from tillwatch.errors import SourceError, StateConflict
+from tillwatch.lookups import Refresh
 from tillwatch.pipeline import Event, Notice, Pipeline
+from tillwatch.retry import Retry
 from tillwatch.state.base import LookupVersion
 
 HEADER = "step,customer,merchant,category,gender,amount\n"
@@ -256,3 +259,20 @@ def test_a_run_takes_versions_and_refuses_broken_ones(site: Site) -> None:
     found = site.run()
     assert found[1:] == [(site.versions()[1].first, "Rich", "B")]
     assert "refused" not in site.call("status")
+
+
+def test_a_version_before_the_first_chunk(site: Site) -> None:
+    """What was read at the start is the first version all the same, and nothing is taken twice."""
+    pipeline, told = site.pipeline, list[str]()
+    retry = Retry(pipeline.clock, threading.Event(), told.append, 0)
+    store = pipeline.store(pipeline.settings.landing.uri)
+    refresh = Refresh(pipeline.settings, pipeline.composed.lookups, [], store, pipeline.clock, retry, told.append)
+    site.credit({"A": 1})
+    taken: list[Taken] = []
+    with refresh.watching():
+        while len(taken) < 2:
+            taken += refresh.take(0)
+    assert [(t.record.number, t.record.first, t.record.rows) for t in taken] == [(1, 0, 2), (2, 0, 1)]
+    assert [t.kept.frame["value"].to_list() for t in taken] == [[1_000_000, 500_000], [10_000]]
+    refresh.committed(taken)
+    assert told == ["lookup credit: version 2, 1 keys, from chunk 0 on"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect.change import Taken
 from tillwatch.engine.lookup import Lookup, LookupData
-from tillwatch.errors import TillwatchError
+from tillwatch.errors import SourceUnavailable, TillwatchError
 from tillwatch.lookups.reading import read_lookup
 from tillwatch.lookups.source import LookupSource
 from tillwatch.lookups.versions import Kept, keep, kept
@@ -60,14 +60,11 @@ class Refresh:
         report: Callable[[str], None],
     ) -> None:
         self._watched = [_Watched(source, settings.lookups[source.name].period) for source in sources]
-        self._digits, self._store, self._clock, self._retry, self._report = (
-            settings.amounts.digits,
-            store,
-            clock,
-            retry,
-            report,
-        )
+        self._digits, self._store = settings.amounts.digits, store
+        self._clock, self._retry, self._report = clock, retry, report
         self._records = {record.name: record for record in records}  # the last of each
+        self._in_force = {record.name: record.digest for record in records}
+        self._first: list[LookupData] = []  # nobody has recorded them
         self.versions: list[Lookup] = kept(records, sources, store, retry)
         self._lock = threading.Lock()
         self._waiting: dict[str, LookupData] = {}
@@ -85,8 +82,11 @@ class Refresh:
         if watched.source.name in self._records:
             self._guarded(watched, self._read_first)
         else:
+            with suppress(TillwatchError):  # reading says it better
+                watched.read = watched.seen = self._stamp(watched.source)
             data = read_lookup(watched.source, self._digits, self._retry)
-            self._waiting[data.spec.name] = data
+            self._in_force[data.spec.name] = data.digest
+            self._first.append(data)
             self.versions.append(data)
         watched.at = self._clock.monotonic() + watched.period
 
@@ -107,8 +107,10 @@ class Refresh:
     def take(self, chunk: int) -> list[Taken]:
         """What waits comes into force at a chunk; its values are kept from now on. The first version always was."""
         with self._lock:
-            waiting, self._waiting = self._waiting, {}
-        return [self._taken(data, chunk) for data in waiting.values()]
+            waiting = [*self._first, *self._waiting.values()]
+            self._first, self._waiting = [], {}
+            self._in_force |= {data.spec.name: data.digest for data in waiting}
+        return [self._taken(data, chunk) for data in waiting]
 
     def committed(self, taken: Iterable[Taken]) -> None:
         """These were recorded."""
@@ -121,8 +123,7 @@ class Refresh:
         data = replace(data, first=first)
         place = keep(self._store, data, self._retry)
         record = LookupVersion(name, number, first, data.digest, data.frame.height, place, self._clock.now())
-        with self._lock:
-            self._records[name] = record
+        self._records[name] = record
         return Taken(record, data, Kept(record, data.spec, self._store, self._retry))
 
     def _watch(self, over: threading.Event) -> None:
@@ -146,21 +147,21 @@ class Refresh:
 
     def _read_first(self, watched: _Watched) -> None:
         """What is in force need not be read where it is kept when the source still holds it."""
-        data = self._read(watched)
-        record = self._records[data.spec.name]
-        if data.digest == record.digest:
+        data, record = self._read(watched), self._records[watched.source.name]
+        if data is not None and data.digest == record.digest:
             at = max(n for n, version in enumerate(self.versions) if version.spec.name == record.name)
             self.versions[at] = replace(data, first=record.first)
 
-    def _read(self, watched: _Watched) -> LookupData:
-        """What the source holds waits, when it is other than what is in force."""
-        stamp = self._stamp(watched.source)
+    def _read(self, watched: _Watched) -> LookupData | None:
+        """What the source holds waits, when it is other than what is in force; nothing if it has changed meanwhile."""
+        watched.read = watched.seen = stamp = self._stamp(watched.source)
         data = read_lookup(watched.source, self._digits, replace(self._retry, patience=0.0))
-        if stamp == self._stamp(watched.source):
-            watched.read = stamp
+        if stamp != self._stamp(watched.source):
+            watched.read = None
+            return None
         with self._lock:
             self._refused.pop(watched.source.name, None)
-            if data.digest == self._records[watched.source.name].digest:
+            if data.digest == self._in_force[watched.source.name]:
                 self._waiting.pop(watched.source.name, None)
             else:
                 self._waiting[watched.source.name] = data
@@ -173,6 +174,8 @@ class Refresh:
             work(watched)
         except TillwatchError as error:
             watched.at = self._clock.monotonic() + watched.period
+            if isinstance(error, SourceUnavailable):
+                watched.read = None
             with self._lock:
                 told = self._refused.get(name) == str(error)
                 self._refused[name] = str(error)
