@@ -16,7 +16,7 @@ from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import PLAIN, Decoder, Detail, sources_of
 from tillwatch.engine.fold import PUNCTUAL
 from tillwatch.engine.late import Lateness
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
@@ -314,8 +314,11 @@ def _check_source(uri: str, settings: Settings, *path: str) -> None:
         raise _told(settings, error, *path) from None
 
 
-def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
-    """Everything that detections depend on besides the log, a line each. Equal texts give equal detections."""
+def meaning(composed: Composed) -> str:
+    """Everything that detections depend on besides the log and the contents of lookups, a line each.
+
+    Equal texts give equal detections.
+    """
     settings, program = composed.settings, composed.program
     plain = {n: c for n, c in sorted(composed.columns.items()) if isinstance(c, str)}
     own = [key for key in program.keys if key not in STANDARD_KEYS]
@@ -327,22 +330,22 @@ def meaning(composed: Composed, lookups: Sequence[LookupData]) -> str:
         f"amounts: {settings.amounts.digits} fraction digits, negative {settings.amounts.negative}",
         *time_meaning(composed.detail, composed.lateness),
     ]
-    for source, data in zip(composed.lookups, lookups, strict=True):
+    for source in composed.lookups:
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
-        lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}, content {data.digest}")
+        lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}")
     for plan in program.plans:
         lines += plan_lines(plan, program)
     return "\n".join(lines)
 
 
-def setup(composed: Composed, retry: Retry | None = None, known: Sequence[LookupData] | None = None) -> Setup:
-    """What detect works with; reads the lookups, those elsewhere with `retry`, but when they are `known`.
+def setup(composed: Composed, retry: Retry | None = None, known: Sequence[Lookup] = ()) -> Setup:
+    """What detect works with; reads the lookups, those elsewhere with `retry`, but when their versions are `known`.
 
     Raises SourceError.
     """
     settings = composed.settings
     lookups = known or [read_lookup(source, settings.amounts.digits, retry) for source in composed.lookups]
-    text = meaning(composed, lookups)
+    text = meaning(composed)
     return Setup(
         composed.program,
         hashlib.sha256(text.encode()).hexdigest(),

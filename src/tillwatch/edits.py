@@ -10,11 +10,12 @@ from tillwatch.clock import Clock
 from tillwatch.compose import Composed, compose, setup
 from tillwatch.config import Settings
 from tillwatch.detect.setup import Setup
-from tillwatch.errors import ConfigError
+from tillwatch.errors import ConfigError, StateConflict
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
 from tillwatch.patterns.rules import from_text
 from tillwatch.state.base import State
+from tillwatch.state.meaning import contents_of
 
 LOOK_SECONDS = 1.0
 """How often pattern files are looked at. An edit is read once they have been still from one look to the next."""
@@ -52,13 +53,15 @@ class History:
 def history_of(state: State, settings: Settings, configured: Setup) -> History:
     """What the state was made by; before the first start it is what is configured.
 
-    Raises StateConflict when the state was made by a configuration that differs in more than its patterns.
+    Raises StateConflict when the state was made by a configuration that differs in more than its patterns, or when
+    a lookup has changed whose content was never kept.
     """
     records = state.rule_sets()
     if not records:
         state.claim_allowed(configured.fingerprint, configured.meaning)
         return History((configured,), (0,))
     state.base_allowed(configured.meaning)
+    _check_contents(contents_of(records[0].meaning), configured)
     found: list[Setup] = []
     for record in records:
         made = configured
@@ -68,6 +71,17 @@ def history_of(state: State, settings: Settings, configured: Setup) -> History:
             made = replace(made, program=following(found[-1].program, made.program, record.first))
         found.append(replace(made, optional=found[0].optional if found else made.optional))
     return History(tuple(found), tuple(r.first for r in records))
+
+
+def _check_contents(known: Mapping[str, str], configured: Setup) -> None:
+    """Before versions of lookups were recorded, the state was made by the one content that its meaning says."""
+    first = {lookup.spec.name: lookup.digest for lookup in reversed(configured.lookups)}
+    for name, digest in known.items():
+        if first.get(name, digest) != digest:
+            raise StateConflict(
+                f"the lookup {name} has changed since the state was made, by an earlier version that did not keep its "
+                "values. Put it back for one run, which keeps them, or choose new places for state and detections."
+            )
 
 
 class Edits:

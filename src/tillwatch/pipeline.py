@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
@@ -20,10 +20,12 @@ from tillwatch.config import Settings, load
 from tillwatch.detect.loop import Detect, Processed, Wake
 from tillwatch.detect.setup import Setup
 from tillwatch.edits import Edits, History, history_of
-from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateError
+from tillwatch.engine.lookup import Lookup
+from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateError, StateMissing
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.landing import Landing
+from tillwatch.lookups import Refresh, kept, patience
 from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
 from tillwatch.publish.frame import as_frame
@@ -32,7 +34,7 @@ from tillwatch.publish.outputs import open_output
 from tillwatch.retry import Retry
 from tillwatch.shared_landing import SharedLanding
 from tillwatch.state import open_state
-from tillwatch.state.base import Mechanism, State, Stream
+from tillwatch.state.base import LookupVersion, Mechanism, State, Stream
 from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import Store, check_creates, open_store
 
@@ -133,14 +135,27 @@ class Pipeline:
 
     @property
     def setup(self) -> Setup:
-        """What detect works with; the lookups are read the first time."""
+        """What detect works with. Lookups are those that the state has recorded, else they are read the first time."""
         return self.read_setup(None)
 
     def read_setup(self, retry: Retry | None) -> Setup:
-        """The same; lookups elsewhere are asked for with `retry`, else for some seconds. Raises SourceError."""
+        """The same; what is elsewhere is asked for with `retry`, else for some seconds. Raises SourceError."""
         if self._setup is None:
-            self._setup = setup(self.composed, retry)
+            retry = retry or patience()
+            self._setup = setup(self.composed, retry, self._recorded(retry))
         return self._setup
+
+    def _recorded(self, retry: Retry) -> Sequence[Lookup]:
+        """The versions of lookups that the state knows."""
+        try:
+            records = retry(self._lookup_versions) if self.composed.lookups else []
+        except StateMissing:
+            return ()
+        return kept(records, self.composed.lookups, self.store(self.settings.landing.uri), retry)
+
+    def _lookup_versions(self) -> list[LookupVersion]:
+        with self.opened(readonly=True) as state:
+            return state.lookup_versions()
 
     def run(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Ingest and detect together, until stopped; with `once` until what is there is worked off.
@@ -193,19 +208,26 @@ class Pipeline:
     def _detect(self, landing: Landing, wake: Wake, *, once: bool, observer: Observer) -> None:
         retry = self._retry(wake.stop, observer, once=once)
         with self._at_work("detect", retry) as state:
-            self.read_setup(retry)
+            lookups = self._refresh(state, retry, observer)
+            self._setup = setup(self.composed, known=lookups.versions)
             # Asked before anything is delivered: the ids of what is delivered depend on it.
             history = retry(lambda: self.history(state))
             retry(landing.check_layout)  # in another layout than the one there, it would wait for ever
             first = retry(state.cursor).chunk
-            with self._delivery(retry, once=once):
+            with self._delivery(retry, once=once), nullcontext() if once else lookups.watching():
                 work = self._detect_on_spark if self.settings.engine == "spark" else self._detect_here
-                work(landing, state, history, retry, wake, observer, once=once)
+                work(landing, state, history, lookups, retry, wake, observer, once=once)
                 self._report(state, first, retry)
 
     def history(self, state: State) -> History:
         """The patterns that the state was made by. Raises StateConflict when more than patterns is other now."""
         return history_of(state, self.settings, self.setup)
+
+    def _refresh(self, state: State, retry: Retry, observer: Observer) -> Refresh:
+        """What looks after the sources of lookups. Raises SourceError."""
+        records, store = retry(state.lookup_versions), self.store(self.settings.landing.uri)
+        report = partial(_notice, observer)
+        return Refresh(self.settings, self.composed.lookups, records, store, self.clock, retry, report)
 
     def _edits(self, in_force: Setup, observer: Observer) -> Edits:
         """What looks after edits of the patterns."""
@@ -214,10 +236,7 @@ class Pipeline:
         def read() -> Settings:
             return load(*self._source) if self._source else self.settings
 
-        def report(text: str) -> None:
-            observer(Notice(text))
-
-        files = (file,) if file else ()
+        files, report = (file,) if file else (), partial(_notice, observer)
         return Edits(read, files, self.composed, self.setup, in_force, self.clock, report)
 
     def _detect_here(
@@ -225,6 +244,7 @@ class Pipeline:
         landing: Landing,
         state: State,
         history: History,
+        lookups: Refresh,
         retry: Retry,
         wake: Wake,
         observer: Observer,
@@ -235,7 +255,7 @@ class Pipeline:
         quarantine = self.proved_store(self.settings.quarantine, retry)
         files = self._files(state, retry)
         edits = self._edits(history.setup, observer)
-        detect = Detect(history.setup, landing, state, files, quarantine, self.clock, retry, observer, edits)
+        detect = Detect(history.setup, landing, state, files, quarantine, self.clock, retry, observer, edits, lookups)
         detect.run(wake, once=once)
 
     def _detect_on_spark(
@@ -243,6 +263,7 @@ class Pipeline:
         landing: Landing,
         state: State,
         history: History,
+        lookups: Refresh,
         retry: Retry,
         wake: Wake,
         observer: Observer,
@@ -261,7 +282,7 @@ class Pipeline:
             edits = self._edits(history.setup, observer)
             in_force = list(zip(history.chunks, history.setups, strict=True))
             detect = SparkDetect(
-                spark, settings, in_force, landing, state, files, objects, self.clock, retry, observer, edits
+                spark, settings, in_force, landing, state, files, objects, self.clock, retry, observer, edits, lookups
             )
             detect.run(wake, once=once)
 
@@ -314,7 +335,7 @@ class Pipeline:
         )
 
     def _retry(self, stop: threading.Event, observer: Observer, *, once: bool) -> Retry:
-        return Retry(self.clock, stop, lambda text: observer(Notice(text)), PATIENCE_ONCE if once else None)
+        return Retry(self.clock, stop, partial(_notice, observer), PATIENCE_ONCE if once else None)
 
     @contextmanager
     def _at_work(self, mechanism: Mechanism, retry: Retry) -> Iterator[State]:
@@ -336,6 +357,10 @@ class Pipeline:
             yield state
         finally:
             state.close()
+
+
+def _notice(observer: Observer, text: str) -> None:
+    observer(Notice(text))
 
 
 def _pass_on(event: IngestEvent, observer: Observer) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tillwatch.config import Settings, masked
-from tillwatch.detect.loop import REFUSED
+from tillwatch.detect.loop import REFUSED, REFUSED_LOOKUP
 from tillwatch.patterns.history import plan_lines
 from tillwatch.pipeline import Pipeline
-from tillwatch.state.base import State, base_of
+from tillwatch.state.base import State
+from tillwatch.state.meaning import base_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,16 @@ class OutputStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LookupStatus:
+    """The version of a lookup in force: its number, since which chunk, when that was taken, how many keys it has."""
+
+    version: int
+    since: int
+    at: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A pipeline at one moment. Counts are of the whole pipeline, not of this run.
 
@@ -31,6 +42,7 @@ class Status:
     `places` are where things are, by their name in the configuration: without `detections` where no files are
     published, then none waits either. The patterns in force are so since chunk `rules_from`, taken at `rules_at`;
     `edited` says that others are configured, which wait for the next chunk, or `refused_edit` why they are refused.
+    `lookups` are in force by name; `refused_lookup` says why a new version is not.
     """
 
     source: str
@@ -57,6 +69,8 @@ class Status:
     rules_at: str | None
     edited: bool
     refused_edit: str
+    lookups: Mapping[str, LookupStatus]
+    refused_lookup: str
 
     @property
     def lag(self) -> int:
@@ -97,6 +111,8 @@ def status(pipeline: Pipeline) -> Status:
             dict(Counter(f.status for f in files)),
             tuple(f"{f.file.name}: {f.problem}" for f in files if f.problem),
             *_rules(pipeline, state),
+            {v.name: LookupStatus(v.number, v.first, v.at, v.rows) for v in state.lookup_versions()},
+            state.get_meta(REFUSED_LOOKUP) or "",
         )
 
 

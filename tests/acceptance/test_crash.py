@@ -163,6 +163,46 @@ def test_killed_at_every_point_after_an_edit_of_patterns(edited: tuple[Site, Sit
     assert kills_in_turn(site, whole.outcome(), DETECT, spread(at), tmp_path) == {}
 
 
+@pytest.fixture(scope="module")
+def refreshed(landed: Site, data: GeneratedFiles, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Site]:
+    """A pipeline killed after eight chunks, whose lookup changed then; and the same after its whole work."""
+    site = landed.copy(tmp_path_factory.mktemp("refreshed") / "site")
+    weights = site.folder / "importance.csv"
+    shutil.copy(data.importance, weights)
+    site.config.write_text(site.config.read_text().replace(str(data.importance), "./importance.csv"))
+    assert site.work("--kill-at", "state.commit.after#4", *DETECT) == KILLED
+    header, *lines = weights.read_text().splitlines(keepends=True)
+    weights.write_text(header + "".join(lines[::2]) + "".join(lines[1::4]))
+    whole = site.copy(tmp_path_factory.mktemp("whole") / "site")
+    assert whole.work("--record", str(whole.folder / "detect.points"), *DETECT) == 0, whole.said
+    assert whole.problems() == []
+    return site, whole
+
+
+def test_killed_around_a_version_of_a_lookup(refreshed: tuple[Site, Site], done: Site, tmp_path: Path) -> None:
+    """Killed at any point of keeping it, or before or after commits, a restart takes it at the same chunk."""
+    site, whole = refreshed
+    outcome = whole.outcome()
+    assert [(name, number, first) for name, number, first, *_ in outcome.lookups] == [
+        ("importance", 1, 0),
+        ("importance", 2, 8),
+    ]
+    assert outcome.detections != done.outcome().detections
+    at = [p for p in points(whole, "detect") if p.startswith("landing.put.")]
+    assert {"write", "link"} <= {p.partition("#")[0].rpartition(".")[2] for p in at}
+    at += [f"state.{name}.{step}#1" for name in ("commit", "save_tables") for step in ("before", "commit", "after")]
+    assert kills_in_turn(site, outcome, DETECT, at, tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_killed_at_every_point_after_a_version_of_a_lookup(refreshed: tuple[Site, Site], tmp_path: Path) -> None:
+    """The same at every point of any write."""
+    site, whole = refreshed
+    at = crash.occurrences(points(whole, "detect"), "first")
+    assert any("insert-lookup_versions" in p for p in at)
+    assert kills_in_turn(site, whole.outcome(), DETECT, spread(at), tmp_path) == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["first", "middle", "last"])
 def test_killed_at_every_point_of_ingest(

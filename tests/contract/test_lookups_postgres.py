@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tillwatch.audit import audit
 from tillwatch.errors import ConfigError, SourceError, SourceUnavailable
 from tillwatch.generate import generate
 from tillwatch.lookups import LookupSource, lookup_source, read_lookup
-from tillwatch.pipeline import Pipeline
+from tillwatch.pipeline import Event, Notice, Pipeline
 from tillwatch.testing.servers.postgres import PASSWORD, PostgresServer, postgres_server
 from tillwatch.testing.small import CONFIG
 
@@ -171,3 +173,51 @@ def test_a_pipeline_detects_the_same_with_its_lookup_in_a_database(server: Postg
         pipeline.run(once=True)
         found.append(pipeline.detections().select("seq", "chunk", "patternId", "customerName", "MerchantId").rows())
     assert found[0] == found[1] != []
+
+
+def test_a_table_that_changes_is_a_version(server: PostgresServer, tmp_path: Path) -> None:
+    """A run that goes on reads it as often as `refresh` says; what cannot be read leaves the version in force."""
+    server.run("CREATE TABLE crm.credit (id text, amount numeric)")
+    server.run("INSERT INTO crm.credit VALUES ('A', 100), ('B', 1)")
+    (tmp_path / "in").mkdir()
+    header = "step,customer,merchant,category,gender,amount\n"
+    config = tmp_path / "tillwatch.yaml"
+    table = f"uri: {server.uri()!r}, table: crm.credit, on: {{customer: id}}, value: max(amount), refresh: 0.05"
+    lookups = f"lookups: {{credit: {{{table}}}}}"
+    config.write_text(f"source: {{uri: in, rows: 1, every: 0}}\n{lookups}\npatterns: [rich.yaml]\n")
+    (tmp_path / "rich.yaml").write_text("{id: Rich, action: CALL, per: customer, when: credit >= 100}")
+    (tmp_path / "in" / "0.csv").write_text(f"{header}0,A,M,x,F,1\n0,B,M,x,F,1\n")
+    told, heard, stop = list[str](), threading.Event(), threading.Event()
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Notice):
+            told.append(event.text)
+            heard.set()
+
+    def wait_for(text: str) -> None:
+        while not any(text in each for each in told):
+            assert heard.wait(20), told
+            heard.clear()
+
+    Pipeline.open(config).run(once=True)
+    running = threading.Thread(target=lambda: Pipeline.open(config).run(stop=stop, observer=hear))
+    running.start()
+    try:
+        server.run("ALTER TABLE crm.credit RENAME amount TO much")
+        wait_for("a new version was refused: lookup credit")
+        server.run("ALTER TABLE crm.credit RENAME much TO amount")
+        server.run("UPDATE crm.credit SET amount = 500 WHERE id = 'B'")
+        number = 1
+        while not any("credit: version 2, 2 keys" in each for each in told):
+            (tmp_path / "in" / f"{number}.csv").write_text(f"{header}{number},A,M,x,F,1\n")
+            number += 1
+            stop.wait(0.3)
+    finally:
+        stop.set()
+        running.join()
+    pipeline = Pipeline.open(config)
+    assert [problem for check in audit(pipeline) for problem in check.problems] == []
+    with pipeline.opened(readonly=True) as state:
+        _, second = state.lookup_versions()
+        found = [(s.detection.chunk, s.detection.customer) for s in state.detections()]
+    assert found == [(0, "A"), (second.first, "B")]

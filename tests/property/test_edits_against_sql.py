@@ -1,4 +1,5 @@
-"""Patterns that change at chunk boundaries give, after every chunk, what SQL says of those in force; so do shards.
+"""Patterns and lookups that change at chunk boundaries give, after every chunk, what SQL says of those in force; so do
+shards.
 
 TILLWATCH_EXAMPLES sets how many patterns and streams are tried.
 """
@@ -35,6 +36,9 @@ Chosen = dict[str, Drawn]
 """Patterns by id, in the order configured."""
 
 Told = list[tuple[str, Key]]
+
+Later = list[tuple[int, Lookups]]
+"""Versions of lookups, each from a chunk on."""
 
 
 @st.composite
@@ -76,10 +80,15 @@ class Lives:
 
 
 def expected(
-    sets: Sequence[Chosen], chunks: Sequence[int], stream: Sequence[list[Row]], lookups: Lookups, where: str
+    sets: Sequence[Chosen],
+    chunks: Sequence[int],
+    stream: Sequence[list[Row]],
+    lookups: Lookups,
+    where: str,
+    later: Later,
 ) -> list[Told]:
     """What is told after each chunk: detections in order, then turns, as text."""
-    with Prefixes(stream, lookups, where) as sql:
+    with Prefixes(stream, lookups, where, later) as sql:
         answers = [{name: sql.held(p) for name, p in chosen.items()} for chosen in sets]
     lives, told = Lives(), []
     for number in range(len(stream)):
@@ -120,6 +129,42 @@ def test_after_every_chunk_those_in_force_are_told(
     check_edits(edited, stream, lookups, (None, "true"), buckets, size)
 
 
+@st.composite
+def versions(draw: st.DrawFn) -> Later:
+    """Some lookups anew, at some of the first chunks."""
+    found = []
+    for chunk in sorted(draw(st.sets(st.integers(1, 6), max_size=3))):
+        anew = draw(drawn_lookups)
+        names = draw(st.sets(st.sampled_from(sorted(spec.name for spec in anew)), min_size=1))
+        found.append((chunk, {spec: values for spec, values in anew.items() if spec.name in names}))
+    return found
+
+
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(
+    st.one_of(edits(drawn_patterns()), drawn_patterns().map(lambda p: ([{"P": p}], [1]))),
+    drawn_streams(),
+    drawn_lookups,
+    versions(),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_lookups_that_change_are_those_of_the_chunk(
+    edited: tuple[list[Chosen], list[int]],
+    stream: list[list[Row]],
+    lookups: Lookups,
+    later: Later,
+    buckets: int,
+    size: int,
+) -> None:
+    """Keys that no row touches are judged by the new values too; also at the chunk of an edit."""
+    check_edits(edited, stream, lookups, (None, "true"), buckets, size, later)
+
+
 @settings(
     max_examples=EXAMPLES // 2,
     deadline=None,
@@ -152,8 +197,12 @@ def check_edits(
     where: tuple[str | None, str],
     buckets: int,
     size: int,
+    later: Later = [],  # noqa: B006 - nobody changes it
 ) -> None:
-    """Folds the stream in one and in shards, and compares what is told with SQL."""
+    """Folds the stream in one and in shards, and compares what is told with SQL.
+
+    Shards hear of a version of a lookup with the batch that has its chunk.
+    """
     sets, lengths = edited
     chunks = [0, *accumulate(lengths[1:])]
     program = history(sets, chunks, lookups)
@@ -165,15 +214,18 @@ def check_edits(
     kept = parse_filter(where[0], KEYS) if where[0] else None
     decoder = Decoder({c: c for c in columns}, DIGITS, negative=True, detail=detail, where=kept)
     data = [lookup_data(spec, values) for spec, values in lookups.items()]
+    data += [lookup_data(spec, values, chunk) for chunk, some in later for spec, values in some.items()]
     fold = Fold(program, decoder, data)
     decoded = decoder.decode([frame_of(chunk) for chunk in stream])
-    told = expected(sets, chunks, stream, lookups, where[1])
+    told = expected(sets, chunks, stream, lookups, where[1], later)
     outcomes = [fold.step(n, chunk.rows, chunk.clock) for n, chunk in enumerate(decoded)]
     assert [told_of(o) for o in outcomes] == told
     with tempfile.TemporaryDirectory() as folder:
         sharded = Sharded(program, data, Path(folder), buckets)
         for start in range(0, len(decoded), size):
-            sharded.forget()
+            if start // size % 2:
+                sharded.forget()
+            sharded.know([version for version in data if version.first < start + size])
             batch = list(enumerate(decoded))[start : start + size]
             found, turns = sharded.batch(decoder, batch)
             assert found == [d for o in outcomes[start : start + size] for d in o.detections]

@@ -39,7 +39,7 @@ per: [customer, merchant]
 when: merchant.transactions <= 12 and importance is not null
 """
 WEIGHTS = "Source,Target,Weight\nC0,M0,1\nC1,M1,2\nC2,M0,3\nC4,M0,4\n"
-CHECKS = ["chunks", "digests", "rows", "seq", "files", "detections", "state"]
+CHECKS = ["chunks", "digests", "rows", "seq", "files", "lookups", "detections", "state"]
 
 
 def source_rows() -> str:

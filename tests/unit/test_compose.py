@@ -53,7 +53,6 @@ def meaning(folder: Path, **changes: tuple[str, str]) -> str:
         ({"tillwatch": ("  - PatId2\n", "  - PatId2: {transactions: 81}\n")}, "PatId2"),
         ({"tillwatch": ("  - PatId2\n", "")}, "PatId2"),
         ({"tillwatch": ("./weights.csv", "{uri: ./weights.csv, value: max(Weight)}")}, "lookup importance"),
-        ({"weights": ("C1,M1,1", "C1,M1,2")}, "lookup importance"),
         ({"own": ("LOOK", "SEE")}, "Own"),
         ({"own": ("id: Own", "id: Other")}, "Other"),
         ({"own": ("least: 2", "least: 3")}, "Own"),
@@ -65,7 +64,7 @@ def meaning(folder: Path, **changes: tuple[str, str]) -> str:
 def test_what_changes_detections_changes_the_meaning(
     tmp_path: Path, changes: dict[str, tuple[str, str]], word: str
 ) -> None:
-    """Amounts, columns, features, thresholds, patterns and the lookup's content are in it, a line each."""
+    """Amounts, columns, features, thresholds, patterns and how lookups are aggregated are in it, a line each."""
     before, after = set(meaning(tmp_path).splitlines()), set(meaning(tmp_path, **changes).splitlines())
     assert before != after
     assert any(word in line for line in before ^ after)
@@ -77,6 +76,8 @@ def test_what_changes_detections_changes_the_meaning(
         {"tillwatch": ("source: ./in.csv", "source: {uri: ./other, rows: 7, every: 0}")},
         {"tillwatch": ("source: ./in.csv", "source: ./in.csv\ndetections: {uri: ./x, rows: 7, linger: 5}")},
         {"tillwatch": ("source: ./in.csv", "source: ./in.csv\nlanding: {uri: ./y, format: csv}\nquarantine: ./z")},
+        {"weights": ("C1,M1,1", "C1,M1,2")},
+        {"tillwatch": ("./weights.csv", "{uri: ./weights.csv, refresh: 1h}")},
         {"own": ("title: A title", "title: Another")},
         {"own": ("why: A reason", "why: Another")},
         {"own": ("few > :least and", "few>:least   AND")},
@@ -88,7 +89,7 @@ def test_what_changes_detections_changes_the_meaning(
 def test_what_does_not_change_detections_does_not_change_it(
     tmp_path: Path, changes: dict[str, tuple[str, str]]
 ) -> None:
-    """Places, pace, sizes, titles and how a condition is written down have no part in it."""
+    """Places, pace, sizes, titles, what lookups hold and how a condition is written down have no part in it."""
     assert meaning(tmp_path) == meaning(tmp_path, **changes)
 
 

@@ -82,6 +82,7 @@ def test_smallest(folder: Path) -> None:
                 "query": None,
                 "on": {"customer": "Source", "merchant": "Target"},
                 "value": "avg(Weight)",
+                "refresh": "auto",
             }
         },
         "features": {},

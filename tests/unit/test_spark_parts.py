@@ -69,7 +69,7 @@ def test_a_lookup_of_what_cannot_be_divided_stays_whole() -> None:
     divided = pattern_text(["customer"], "risk > 1")
     for text, shards in ((whole, 1), (divided, 3)):
         (group,) = groups_of(fold_of([text], {spec: {("C1",): 1}}).program, 3)
-        parts = lookup_parts(group, data)
+        parts = lookup_parts(group, data.frame)
         assert list(parts) == list(range(shards))
         assert sorted(value for part in parts.values() for value in part["value"]) == list(range(9))
 

@@ -23,7 +23,7 @@ def test_following_again_and_again_takes_no_more_memory() -> None:
     program = Compiler(built_in_features(), lookups={}, digits=4).program([pattern])
     (group,) = groups = groups_of(program, 1, Lateness(0))
     decoder = Decoder({"customer": "who", "merchant": "shop", "amount": "paid"})
-    works, follows = Shard(group, []), Shard(group, [])
+    works, follows = Shard(group), Shard(group)
     tracemalloc.start()
     try:
         for turn in range(TURNS):

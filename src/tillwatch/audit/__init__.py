@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tillwatch.audit.compare import ceased, different, not_fresh, other_lives, wrong_info
 from tillwatch.detect import quarantine, snapshot
 from tillwatch.edits import History
+from tillwatch.engine.lookup import Lookup
 from tillwatch.errors import LogError
 from tillwatch.model import Chunk, ChunkInfo, Detection, Turn
 from tillwatch.pipeline import PATIENCE_ONCE, Pipeline
@@ -101,7 +102,8 @@ def audit(
     removed = retry(pipeline.landing.removed)
     gone = f"chunks 0 to {removed.chunks - 1}" if removed.chunks else ""
     yield _numbers(numbers, kept.cursor)
-    found = _Reading(pipeline, kept, removed.chunks, retry, on_progress).findings(numbers)
+    damaged = list(_damaged(kept.history.setup.lookups))
+    found = _Reading(pipeline, kept, removed.chunks, retry, on_progress, folds=not damaged).findings(numbers)
     text = f"{len(numbers) - removed.chunks} chunks, {found.rows:,} rows, as their digests say"
     limit = f"the rows of {gone}, removed at {removed.at}"
     yield Check("digests", text, tuple(found.log), limit if gone else "")
@@ -113,7 +115,21 @@ def audit(
     yield _files(pipeline, kept, retry)
     if pipeline.composed.clears or kept.cleared:
         yield _cleared_files(pipeline, kept, retry)
+    if count := len(kept.history.setup.lookups):
+        yield Check(
+            "lookups", f"{count} version{'s' if count > 1 else ''}, with the values that were kept", tuple(damaged)
+        )
+    gone = gone or ("the values of lookups" if damaged else "")
     yield from _unproved(kept, gone) if gone else _folded(kept, found)
+
+
+def _damaged(lookups: Sequence[Lookup]) -> Iterator[str]:
+    """What is wrong with the values of versions."""
+    for lookup in lookups:
+        try:
+            _ = lookup.frame
+        except LogError as error:
+            yield str(error)
 
 
 def _folded(kept: _Kept, found: Findings) -> Iterator[Check]:
@@ -135,7 +151,7 @@ def _found_again(name: str, found: Findings, kept: Found, *, shadow: bool) -> Ch
 
 
 def _unproved(kept: _Kept, gone: str) -> Iterator[Check]:
-    """There can be no fresh fold without the first chunks."""
+    """There can be no fresh fold without the first chunks, or without a lookup."""
     limit = f"that the log gives them, without {gone}"
     yield Check("detections", f"{len(kept.found.stored)} in the state", (), limit)
     yield Check("state", f"tables before chunk {kept.cursor.tables}", (), limit)
@@ -176,11 +192,19 @@ class _Reading:
     """One pass over the log: digests, rows, and the fold."""
 
     def __init__(
-        self, pipeline: Pipeline, kept: _Kept, removed: int, retry: Retry, on_progress: Callable[[int, int], None]
+        self,
+        pipeline: Pipeline,
+        kept: _Kept,
+        removed: int,
+        retry: Retry,
+        on_progress: Callable[[int, int], None],
+        *,
+        folds: bool,
     ) -> None:
         self._pipeline, self._kept, self._cursor, self._removed = pipeline, kept, kept.cursor, removed
         self._retry, self._progress = retry, on_progress
         whole = kept.history.whole
+        self._folds = folds and not removed
         self._decoder = whole.decoder()
         self._fold = whole.fold(self._decoder)
         self._quarantine = pipeline.store(pipeline.settings.quarantine)
@@ -248,10 +272,12 @@ class _Reading:
             self._account(number, chunk.frame.height, counted, wrong, rows.filtered)
             if wrong:
                 self._set_aside(number, quarantine.render(chunk, rows.rejects))
-            if not self._removed:
+            if self._folds:
                 outcome = self._fold.step(number, rows.rows, rows.clock)
                 self._found.detections += outcome.detections
                 self._found.turns += outcome.turns
+            elif not self._removed:
+                self._fold.absorb(number, rows.rows, rows.clock)
             self._found.reasons.update(quarantine.by_code(rows.rejects))
 
     def _account(self, number: int, rows: int, counted: int, wrong: int, filtered: int) -> None:
@@ -293,7 +319,7 @@ class _Reading:
         self._found.accounts += [f"the quarantine has no {name}" for name in sorted(removed - set(there))]
 
     def _compare_tables(self, reached: int) -> None:
-        if reached != self._cursor.tables or self._cursor.chunk == 0 or self._removed:
+        if reached != self._cursor.tables or self._cursor.chunk == 0 or not self._folds:
             return
         for name, kept in self._kept.tables.items():
             keys = next(t.grain for t in self._kept.history.setup.program.tables if t.name == name)

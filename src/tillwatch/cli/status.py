@@ -77,6 +77,11 @@ def _rows(found: Status) -> Iterator[Row]:
         yield "refused", f"an edit of the patterns: {found.refused_edit}"
     elif found.edited:
         yield "edited", "the configured patterns are others, they are taken with the next chunk"
+    for name, lookup in ((n, each) for n, each in found.lookups.items() if each.version > 1):
+        keys = many(lookup.keys, "key")
+        yield "lookup", f"{name}: version {lookup.version} since chunk {lookup.since:,}, {keys}, taken at {lookup.at}"
+    if found.refused_lookup:
+        yield "refused", f"a new version of a lookup: {found.refused_lookup}"
     for problem in found.problems:
         yield "problem", problem
 

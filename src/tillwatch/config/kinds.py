@@ -21,10 +21,12 @@ from tillwatch.config.environment import Replaced
 from tillwatch.config.yaml import plain_scalar
 
 DAY = 86_400
+AUTO = "auto"
 TIMES = ("auto", "number", "iso", "epoch_s", "epoch_ms")
 OUTPUTS = ("jsonl", "parquet", "delta", "webhook")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m)")
+_HOURS = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)h")
 _SPAN = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?( ?[A-Za-z]{1,12})?")
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
@@ -210,6 +212,15 @@ def _seconds(value: object) -> float:
     return float(seconds)
 
 
+def _refresh(value: object) -> float | str:
+    """Seconds, as `_seconds` reads them, or from hours such as `1h`; 0 for never; `auto` for what fits the place."""
+    if value is None or value == AUTO:
+        return AUTO if value else 0.0
+    if isinstance(value, str) and (match := _HOURS.fullmatch(value)):
+        value = Decimal(match[1]) * 3600
+    return _seconds(value)
+
+
 def _lateness(value: object) -> str:
     """A number in the unit of the time column, or a duration; its unit is looked at with the patterns."""
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
@@ -340,6 +351,7 @@ FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
 NUMBER = Kind("a number", _number)
 SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number is seconds", _seconds)
+REFRESH = Kind("auto, a duration from 0 to 1 day such as 5s, 10m, 1h, or null for never", _refresh)
 LATENESS = Kind("a number of steps such as 2, or a duration such as 30s, 10min, 2h, 1d", _lateness, is_text=True)
 DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
 IDS = Kind("a list of pattern ids such as [PatId1]", _ids)

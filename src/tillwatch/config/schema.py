@@ -37,6 +37,13 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     kinds.NAME.words: _NAME,
     kinds.NUMBER.words: {"type": "number"},
     kinds.SECONDS.words: {"anyOf": [{"type": "number", "minimum": 0, "maximum": kinds.DAY}, _DURATION]},
+    kinds.REFRESH.words: {
+        "anyOf": [
+            {"enum": [kinds.AUTO, None]},
+            {"type": "number", "minimum": 0, "maximum": kinds.DAY},
+            {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?(ms|s|m|h)$"},
+        ]
+    },
     kinds.LATENESS.words: {
         "anyOf": [
             {"type": "number", "minimum": 0},

@@ -152,6 +152,19 @@ class Lookup(Section):
         default="avg(Weight)", description="SQL aggregate over all rows of a key; its value is joined."
     )
 
+    refresh: Annotated[float | str, kinds.REFRESH] = Field(
+        default=kinds.AUTO,
+        description="How often a run that goes on looks whether the table has changed; `auto` is 5s for a file of this "
+        "machine, 1m for one elsewhere, 1h for a database, which is read each time. With 0 only a start looks.",
+    )
+
+    @property
+    def period(self) -> float:
+        """How often it is looked at, in seconds; 0 for at the start only."""
+        if self.refresh != kinds.AUTO:
+            return float(self.refresh)
+        return 3600.0 if self.in_database else 60.0 if kinds.is_uri(self.uri) else 5.0
+
     @property
     def in_database(self) -> bool:
         """Whether it is read from a database."""

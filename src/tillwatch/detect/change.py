@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,11 +11,12 @@ from tillwatch.detect.recovery import mark, read_again, recall
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
+from tillwatch.engine.lookup import Lookup
 from tillwatch.errors import PatternError
 from tillwatch.landing import Landing
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
-from tillwatch.state.base import State
+from tillwatch.state.base import LookupVersion, State
 
 
 class Edits(Protocol):
@@ -32,6 +34,32 @@ class Edits(Protocol):
 
     def refuse(self, why: str) -> None:
         """The edit cannot be taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A version of a lookup that comes into force: its record, its values at hand, and where they are kept."""
+
+    record: LookupVersion
+    data: Lookup
+    kept: Lookup
+
+
+class Refresh(Protocol):
+    """Where new versions of lookups come from. What is refused is told a person and noted by who asked."""
+
+    @property
+    def refused(self) -> str:
+        """Why versions were refused, empty when none was."""
+        ...
+
+    def take(self, chunk: int) -> Sequence[Taken]:
+        """What waits comes into force at a chunk; the first version of a lookup always was."""
+        ...
+
+    def committed(self, taken: Sequence[Taken]) -> None:
+        """These were recorded."""
         ...
 
 
@@ -57,6 +85,7 @@ def changed(before: Program, setup: Setup, chunk: int, landing: Landing, state: 
     once; nothing is judged again. Raises PatternError when chunks that would be needed were removed.
     """
     made = folding(setup)
+    made.fold.begin(chunk)
     if is_kept(before, setup.program):
         snapshot.restore(made.fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(before)]))
         recall(made.fold, made.decoder, landing, state, chunk, retry)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from tillwatch.clock import Clock
 from tillwatch.detect import quarantine, snapshot
-from tillwatch.detect.change import Edits, changed, folding
+from tillwatch.detect.change import Edits, Refresh, Taken, changed, folding
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.recovery import recover
 from tillwatch.detect.saving import Saving
@@ -33,6 +33,9 @@ is asked, without which a lease that was lost is not missed."""
 
 REFUSED = "refused_edit"
 """The fact of the state that says which edit of patterns was refused; empty when there is none."""
+
+REFUSED_LOOKUP = "refused_lookup"
+"""The same of versions of lookups."""
 
 LOCAL_READERS, REMOTE_READERS = 2, 16
 
@@ -62,7 +65,8 @@ class Detect:
     """One run of Mechanism Y on one pipeline. The caller holds the lease.
 
     `files` are the stores of the files of each stream. Without one for detections no files are published; they are
-    planned all the same, for further outputs. Edits of patterns are taken between two commits.
+    planned all the same, for further outputs. Edits of patterns and new versions of lookups are taken between two
+    commits.
     """
 
     def __init__(
@@ -76,14 +80,15 @@ class Detect:
         retry: Retry,
         on_progress: Callable[[Processed], None] = lambda _: None,
         edits: Edits | None = None,
+        lookups: Refresh | None = None,
     ) -> None:
-        self._at_work, self._edits = folding(setup), edits
+        self._at_work, self._edits, self._lookups = folding(setup), edits, lookups
         self._landing, self._state = landing, state
         self._quarantined = quarantined
         self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._next = self._saved = 0
-        self._refused = ""
+        self._refused = self._refused_lookup = ""
         self._saving = Saving(clock.monotonic())
         self._listed_at = clock.monotonic()
         self._rows_per_chunk = BATCH_ROWS
@@ -125,6 +130,7 @@ class Detect:
         recover(self._fold, self._at_work.decoder, self._landing, self._state, cursor, self._retry)
         self._next, self._saved = cursor.chunk, cursor.tables
         self._refused = self._retry(lambda: self._state.get_meta(REFUSED)) or ""
+        self._refused_lookup = self._retry(lambda: self._state.get_meta(REFUSED_LOOKUP)) or ""
         self._outbox.start()
 
     def _work(self) -> bool:
@@ -132,20 +138,40 @@ class Detect:
         chunks = self._read()
         if not chunks:
             return False
-        change = self._change_patterns()
-        commit = replace(self._fold_batch(chunks), change=change)
+        taken, change = self._take_lookups(), self._change_patterns()
+        commit = replace(self._fold_batch(chunks), change=change, lookups=tuple(t.record for t in taken))
         if change is not None and change.tables:
             commit = replace(commit, notes=self._reach(commit.last + 1))
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._next = commit.last + 1
         if change is not None:
             self._changed(change)
+        if self._lookups is not None:
+            self._lookups.committed(taken)
         self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         if self._saving.due(self._next - self._saved, self._fold.touched, self._clock.monotonic()):
             self._save()
         self._on_progress(progress_of(commit))
         return True
+
+    def _take_lookups(self) -> Sequence[Taken]:
+        """Takes the versions of lookups that wait: they are in force from the next chunk on."""
+        if self._lookups is None:
+            return ()
+        self._note_refused_lookups(self._lookups.refused)
+        taken = self._lookups.take(self._next)
+        later = [t for t in taken if t.record.number > 1]
+        if later:
+            self._fold.expect(t.data for t in later)
+            setup = replace(self._setup, lookups=[*self._setup.lookups, *(t.kept for t in later)])
+            self._at_work = replace(self._at_work, setup=setup)
+        return taken
+
+    def _note_refused_lookups(self, refused: str) -> None:
+        if refused != self._refused_lookup:
+            self._refused_lookup = refused
+            self._retry(lambda: self._state.note({REFUSED_LOOKUP: refused}))
 
     def _change_patterns(self) -> RuleChange | None:
         """Takes the edit of patterns that waits, if there is one: it is in force from the next chunk on."""
@@ -155,7 +181,7 @@ class Detect:
         if self._next > self._saved:
             self._save()
         before = self._setup.program
-        setup = replace(setup, program=following(before, setup.program, self._next))
+        setup = replace(setup, program=following(before, setup.program, self._next), lookups=self._setup.lookups)
         try:
             made = changed(before, setup, self._next, self._landing, self._state, self._retry)
         except PatternError as error:
@@ -234,6 +260,8 @@ class Detect:
         """Nothing waits: publish what has lingered, save the tables, make room. Returns how many seconds to wait."""
         now = self._clock.monotonic()
         self._edit()
+        if self._lookups is not None:
+            self._note_refused_lookups(self._lookups.refused)
         if now - self._listed_at >= LIST_SECONDS:
             self._retry(self._is_more)
             self._retry(self._state.cursor)  # a lease that another has now is found out by asking

@@ -26,6 +26,7 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     """
     if cursor.chunk == 0:
         return
+    fold.begin(cursor.tables)
     snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
     mark(fold, state, cursor.tables, retry)
     recall(fold, decoder, landing, state, cursor.tables, retry)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tillwatch.engine.decode import PLAIN, Decoder, Detail
 from tillwatch.engine.fold import PUNCTUAL, Fold
 from tillwatch.engine.late import Lateness
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.patterns.derived import Derived
 from tillwatch.patterns.expression import Expr
 from tillwatch.patterns.program import Program
@@ -20,7 +20,8 @@ class Setup:
 
     `meaning` is all that detections depend on beside the rows, `fingerprint` its hash, `rules` the patterns as they
     were written. `columns` maps logical names to column names, or to what is worked out from columns; `optional` ones
-    may be missing from the source; only rows that pass `where` are counted; times are in seconds.
+    may be missing from the source; only rows that pass `where` are counted; times are in seconds. `lookups` has every
+    version that was or is in force.
     """
 
     program: Program
@@ -28,7 +29,7 @@ class Setup:
     meaning: str
     rules: str
     columns: Mapping[str, str | Derived]
-    lookups: Sequence[LookupData] = ()
+    lookups: Sequence[Lookup] = ()
     optional: frozenset[str] = frozenset()
     negative: bool = False
     rows_per_file: int = 50

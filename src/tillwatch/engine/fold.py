@@ -6,7 +6,7 @@ partition keys are in the subset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from tillwatch.engine.decode import Decoded, Decoder, Rows
 from tillwatch.engine.evidence import evidence
 from tillwatch.engine.expiry import Gone
 from tillwatch.engine.filters import Filters
+from tillwatch.engine.joins import Joins
 from tillwatch.engine.judge import Judge, Verdict
 from tillwatch.engine.late import Lateness
-from tillwatch.engine.lookup import LookupData, LookupIndex
+from tillwatch.engine.lookup import Lookup
 from tillwatch.engine.rings import Ring
 from tillwatch.engine.row_judge import RowJudge, RowVerdict
 from tillwatch.engine.running import Running
@@ -48,14 +49,15 @@ class Outcome:
 class Fold:
     """The running state of a program over a stream, or over some partitions of it.
 
-    With `rings_kept` the rows of windows of transactions are part of what is kept of it, as tables are.
+    `lookups` are all versions that come into force at chunks to come, and those in force before. With `rings_kept` the
+    rows of windows of transactions are part of what is kept of it, as tables are.
     """
 
     def __init__(
         self,
         program: Program,
         decoder: Decoder,
-        lookups: Sequence[LookupData] = (),
+        lookups: Sequence[Lookup] = (),
         lateness: Lateness = PUNCTUAL,
         *,
         rings_kept: bool = False,
@@ -67,9 +69,7 @@ class Fold:
         self.tables: dict[Grain, Table] = {
             t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), self._filters) for t in program.tables
         }
-        self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
-        for index in self.lookups:
-            self._adopt(index)
+        self._joins = Joins(lookups, self.tables, decoder.dictionaries)
         self._lateness, self._rings_kept = lateness, rings_kept
         self.windows = self._new_windows()
         self.judges = [self.judge_of(plan) for plan in program.plans]
@@ -84,10 +84,42 @@ class Fold:
             return RowJudge(plan, self.decoder.dictionaries, self.program.digits)
         return Judge(Condition(plan, self.tables, self.program.digits))
 
-    def _adopt(self, index: LookupIndex) -> None:
-        for table in self.tables.values():
-            if index.spec.name in table.lookups:
-                table.lookups[index.spec.name].value = np.zeros(0, index.dtype)
+    def renewed(self, judge: Judge | RowJudge) -> Judge | RowJudge:
+        """A judge that knows what the other has detected and what holds, and nothing else."""
+        new = self.judge_of(judge.plan)
+        known = min(self.tables[judge.plan.per].size, len(judge.holding))  # not its room, which would double
+        new.room(known)
+        new.detected[:known] = judge.detected[:known]
+        new.holding[:known] = judge.holding[:known]
+        return new
+
+    def begin(self, chunk: int) -> bool:
+        """The lookups are those in force before a chunk: to be said before tables of that time are loaded.
+
+        Returns whether a key that is there has another value now, which no judge has heard of.
+        """
+        return bool(self._joins.move(chunk - 1))
+
+    @property
+    def expected(self) -> Sequence[Lookup]:
+        """The versions of lookups that are to come into force."""
+        return self._joins.later
+
+    def expect(self, versions: Iterable[Lookup]) -> None:
+        """Takes versions of lookups that come into force at chunks to come."""
+        self._joins.expect(versions)
+
+    def _join(self, chunk: int) -> None:
+        """Brings versions of lookups into force; patterns that use one are judged anew, for all keys."""
+        changes = self._joins.move(chunk)
+        for by_grain in changes.values():
+            for grain, slots in by_grain.items():
+                self._dirty[grain].append(slots)
+        for number, judge in enumerate(self.judges):
+            if isinstance(judge, Judge) and _uses(judge.plan, changes):
+                self.judges[number] = new = self.renewed(judge)
+                assert isinstance(new, Judge)
+                new.due = True
 
     def admit(self, decoded: Decoded) -> Decoded:
         """The next chunk without the rows that are late, where these are quarantined."""
@@ -102,6 +134,7 @@ class Fold:
 
         `clock` is the greatest time of all rows of the chunk, where this fold sees only some of them.
         """
+        self._join(chunk)
         judges = self._in_force(chunk)
         gone = self.windows.move(chunk, rows, clock)
         if not len(rows) and not gone:
@@ -171,10 +204,7 @@ class Fold:
         codes = {k: v[new] for k, v in table.keys.items()}
         for grain in table.up:
             table.up[grain][new] = self.tables[grain].slots_of(codes, len(new))
-        for index in self.lookups:
-            if index.spec.name in table.lookups:
-                joined = table.lookups[index.spec.name]
-                joined.value[new], joined.known[new] = index.find(codes)
+        self._joins.settle(table, new, codes)
 
     def _add(self, rows: Rows, touches: Mapping[Grain, Touch]) -> None:
         clock = self.windows.clock
@@ -220,12 +250,13 @@ class Fold:
     def _judge_chunk(
         self, judge: Judge, chunk: int, touches: Mapping[Grain, Touch]
     ) -> tuple[list[Detection], Ints, Ints]:
-        whole = judge.plan.begins(chunk)
+        begins = judge.plan.begins(chunk)
+        whole, judge.due = begins or judge.due, False
         verdict = judge.judge(touches, whole=whole) if touches or whole else Verdict(NONE, NONE)
         fired, again = _fired(judge, verdict)
         judge.detected[fired] = True
         reasons = evidence(judge.condition, fired, chunk) if len(fired) else []
-        if whole:
+        if begins:
             reasons = [{**reason, "in_force_from": chunk} for reason in reasons]
         return self._found(judge.plan, fired, chunk, reasons), again, verdict.fallen
 
@@ -267,6 +298,7 @@ class Fold:
 
     def load(self, grain: Grain, codes: Mapping[str, Ints], counters: Mapping[str, Ints]) -> None:
         """Fills an empty table; keys are in slot order. Coarser tables must have been loaded before."""
+        self._joins.move(0)
         table = self.tables[grain]
         length = len(next(iter(counters.values())))
         slots = table.slots_of(codes, length)
@@ -314,6 +346,11 @@ def _occasion(pattern: Pattern, chunk: int, why: Mapping[str, Any]) -> str:
     if pattern.emit == "once":
         return ""
     return str(chunk) if pattern.judge == "chunk" else f"{chunk}:{why['row']}"
+
+
+def _uses(plan: Plan, lookups: Collection[str]) -> bool:
+    """Whether the pattern reads one of these lookups."""
+    return any(use.lookup in lookups for use in plan.uses.values())
 
 
 def _fired(judge: Judge, verdict: Verdict) -> tuple[Ints, Ints]:

@@ -46,6 +46,7 @@ class Judge:
     def __init__(self, condition: Condition) -> None:
         self.condition = condition
         self.plan = condition.plan
+        self.due = False  # whether all keys are to be judged after the next chunk
         self.holding: Bools = np.zeros(0, np.bool_)
         self.detected: Bools = np.zeros(0, np.bool_)
         self._seen: Bools = np.zeros(0, np.bool_)  # scratch of _to_look_at, all False in between

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -17,31 +17,56 @@ from tillwatch.patterns.program import LookupSpec
 Ints = NDArray[np.int64]
 
 
+class Lookup(Protocol):
+    """A version of a lookup, in force from chunk `first` on; its frame may be read only when it is asked for."""
+
+    @property
+    def spec(self) -> LookupSpec:
+        """What patterns see of it."""
+        ...
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The key columns (clean, distinct) and `value`."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """By which versions are told apart."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The first chunk."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LookupData:
     """A lookup as it was read: `frame` has the key columns (clean, distinct) and `value`.
 
     `value` is Int64 (counts, and decimals scaled by the program's digits) or Float64 (averages). `digest` is
-    the SHA-256 of the file it came from.
+    the SHA-256 of the file it came from. It is in force from chunk `first` on.
     """
 
     spec: LookupSpec
     frame: pl.DataFrame
     digest: str
+    first: int = 0
 
 
 class LookupIndex:
     """Finds a lookup's values by the codes of its keys."""
 
-    def __init__(self, data: LookupData, dictionaries: Mapping[str, Dictionary]) -> None:
-        self.spec = data.spec
-        codes = {k: dictionaries[k].distinct_codes(data.frame[k]) for k in data.spec.grain}
-        self._slots = KeySlots(data.spec.grain, data.frame.height)
-        slots = self._slots.add(codes, data.frame.height)
+    def __init__(self, data: Lookup, dictionaries: Mapping[str, Dictionary]) -> None:
+        self.spec, frame = data.spec, data.frame
+        codes = {k: dictionaries[k].distinct_codes(frame[k]) for k in data.spec.grain}
+        self._slots = KeySlots(data.spec.grain, frame.height)
+        slots = self._slots.add(codes, frame.height)
         size = self._slots.size
-        self._value: NDArray[Any] = np.zeros(size + 1, data.frame["value"].to_numpy().dtype)
+        self._value: NDArray[Any] = np.zeros(size + 1, frame["value"].to_numpy().dtype)
         self._known = np.zeros(size + 1, np.bool_)
-        self._value[slots], self._known[slots] = data.frame["value"].to_numpy(), True
+        self._value[slots], self._known[slots] = frame["value"].to_numpy(), True
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -53,9 +53,8 @@ def trial(config: Path, overrides: Sequence[str], drafts: Sequence[str], retry: 
     configured = load_patterns(settings.patterns, settings.columns.keys)
     asked, patterns = _taken_up(drafts, configured, settings.columns.keys)
     composed = compose(settings, patterns)
-    known = now.setup.lookups if composed.lookups == now.composed.lookups else None
-    same = known is not None and settings.amounts.digits == pipeline.settings.amounts.digits
-    draft = Side(composed, setup(composed, retry, known if same else None))
+    same = composed.lookups == now.composed.lookups and settings.amounts.digits == pipeline.settings.amounts.digits
+    draft = Side(composed, setup(composed, retry, now.setup.lookups if same else ()))
     return Trial(pipeline, now, draft, tuple(dict.fromkeys(asked)))
 
 

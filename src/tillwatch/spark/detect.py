@@ -12,6 +12,8 @@ Rules of where the stream stands:
    are missing), the chunks in between are folded again first, and must give the detections that were committed.
 5. Shards fold all patterns that were ever in force, each at its chunks. An edit of patterns is taken at the start: the
    log is folded again, and the first commit of new chunks records it, and has the tables that it needs.
+6. A new version of a lookup comes into force with a batch: the query begins anew, its tasks are told of the version,
+   and the commit of the batch records it.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from pyspark.sql import SparkSession
 from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect import snapshot
-from tillwatch.detect.change import Edits
-from tillwatch.detect.loop import POLL_SECONDS, REFUSED, Processed, Wake, is_more, progress_of
+from tillwatch.detect.change import Edits, Refresh, Taken
+from tillwatch.detect.loop import POLL_SECONDS, REFUSED, REFUSED_LOOKUP, Processed, Wake, is_more, progress_of
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
 from tillwatch.detect.setup import Setup
@@ -103,14 +105,17 @@ class SparkDetect:
         retry: Retry,
         on_progress: Callable[[Processed], None],
         edits: Edits,
+        lookups: Refresh,
     ) -> None:
-        self._spark, self._settings, self._edits = spark, settings, edits
+        self._spark, self._settings, self._edits, self._refresh = spark, settings, edits, lookups
         self._in_force, self._taken = list(in_force), True
         setup = self._setup
+        self._versions, self._new = list(setup.lookups), list[Taken]()
         self._landing, self._state = landing, state
         self._objects = Objects(objects, retry)
         self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
+        self._refused: str | None = None
         self._saving = Saving(clock.monotonic())
         self._query: Query | None = None
         spark.conf.set("spark.sql.streaming.pollingDelay", REMOTE_LOOK if landing.remote else LOCAL_LOOK)
@@ -123,6 +128,7 @@ class SparkDetect:
                 wake.hint.clear()
                 last_look = once and wake.upstream_done()  # asked before looking, so that nothing slips between
                 if self._retry(lambda: self._landing.has(self._manifest.chunk)):
+                    self._take_lookups()
                     self._retry(lambda: self._work(wake))
                 elif last_look:
                     if not self._retry(lambda: is_more(self._landing, self._manifest.chunk)):
@@ -148,14 +154,33 @@ class SparkDetect:
         self._program = joined([s.program for _, s in self._in_force], chunks)
         self._rules = rules_name(self._in_force)
         self._manifest = self._begun(cursor)
-        self._groups = groups_of(self._program, self._manifest.buckets, setup.lateness)
+        self._divide()
         self._saves = saves_of(self._groups, setup.program)
         self._cursor, self._tables = cursor.chunk, cursor.tables
-        self._lookups = self._objects.put_lookups(self._groups, setup.lookups, self._rules or setup.fingerprint)
         self._objects.collect(self._manifest)
         self._outbox.start()
         while self._manifest.chunk < self._cursor and not wake.stop.is_set():
             self._retry(lambda: self._work(wake))
+
+    def _divide(self) -> None:
+        """The patterns in groups, and the lookups as their shards need them from now on."""
+        name = self._rules or self._setup.fingerprint
+        self._groups = groups_of(self._program, self._manifest.buckets, self._setup.lateness, self._versions)
+        self._lookups = self._objects.put_lookups(self._groups, self._versions, name, self._manifest.chunk)
+
+    def _take_lookups(self) -> None:
+        """Versions of lookups that wait come into force with the next batch, which is there."""
+        self._note_refused()
+        self._new += (taken := self._refresh.take(self._cursor))
+        if later := [t.kept for t in taken if t.record.number > 1]:
+            self._close()
+            self._versions += later
+            self._divide()
+
+    def _note_refused(self) -> None:
+        if (refused := self._refresh.refused) != self._refused:
+            self._refused = refused
+            self._retry(lambda: self._state.note({REFUSED_LOOKUP: refused}))
 
     def _take_edit(self, cursor: Cursor) -> None:
         """Patterns that were edited since the last run come into force with the first commit of this one."""
@@ -255,12 +280,14 @@ class SparkDetect:
         notes = {NOTE: to_text(after)}
         if change is not None and self._setup.detail.times is not None:  # its tables are new; see `_save`
             notes[REACH] = Reach(0, None).text()
-        commit = Commit(results, told.detections, told.turns, notes, change)
+        commit = Commit(results, told.detections, told.turns, notes, change, tuple(t.record for t in self._new))
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
         self._manifest, self._cursor = after, commit.last + 1
         if change is not None:
             self._taken, self._tables = True, self._cursor
             self._edits.taken(self._setup, change.rules.first)
+        self._refresh.committed(self._new)
+        self._new = []
         self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         self._on_progress(progress_of(commit))
@@ -291,6 +318,7 @@ class SparkDetect:
 
     def _idle(self) -> float:
         """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
+        self._note_refused()
         left = self._outbox.idle()
         if self._manifest.chunk > self._tables and self._saving.fits(self._unsaved, self._clock.monotonic()):
             self._save()

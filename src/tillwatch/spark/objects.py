@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.errors import ObjectExists
 from tillwatch.retry import Retry
 from tillwatch.spark.manifest import SHARDS, Manifest, run_of
-from tillwatch.spark.shards import Group, lookup_parts
+from tillwatch.spark.shards import Group, Part, joins, lookup_parts
 from tillwatch.stores.base import Store
 
 _LOOKUPS = "lookups/"
@@ -32,23 +32,25 @@ class Objects:
         return max(map(run_of, self._names(SHARDS)), default=0)
 
     def put_lookups(
-        self, groups: Sequence[Group], lookups: Iterable[LookupData], fingerprint: str
-    ) -> Mapping[int, tuple[str, ...]]:
-        """Sees that the lookups are there, divided as the groups are. Returns the names of the parts by shard."""
+        self, groups: Sequence[Group], lookups: Sequence[Lookup], fingerprint: str, chunk: int = 0
+    ) -> Mapping[int, tuple[Part, ...]]:
+        """Sees that the lookups are there, divided as the groups are, as they were before a chunk and are from it on.
+
+        Returns the parts by shard; others are removed.
+        """
         there = set(self._names(_LOOKUPS))
-        names: dict[int, tuple[str, ...]] = {}
-        for data in lookups:
-            for group in groups:
-                if not any(data.spec.name in t.lookups for t in group.program.tables):
-                    continue
-                folder = f"{_LOOKUPS}{fingerprint[:16]}-{len(groups)}-{group.count}"
-                wanted = {n: f"{folder}/{n:05d}/{data.spec.name}.parquet" for n in group.shards}
+        found: dict[int, tuple[Part, ...]] = {}
+        for version in _needed(lookups, chunk):
+            for group in (g for g in groups if joins(g, version.spec.name)):
+                place = f"{_LOOKUPS}{fingerprint[:16]}-{len(groups)}-{group.count}"
+                end = f"{version.spec.name}-{version.digest[:16]}.parquet"
+                wanted = {n: f"{place}/{n:05d}/{end}" for n in group.shards}
                 if not there.issuperset(wanted.values()):
-                    self._put_parts(wanted, lookup_parts(group, data))
+                    self._put_parts(wanted, lookup_parts(group, version.frame))
                 for number, name in wanted.items():
-                    names[number] = (*names.get(number, ()), name)
-        self._remove(there - {name for mine in names.values() for name in mine})
-        return names
+                    found[number] = (*found.get(number, ()), Part(version.spec.name, version.first, name))
+        self._remove(there - {part.name for mine in found.values() for part in mine})
+        return found
 
     def _put_parts(self, names: Mapping[int, str], parts: Mapping[int, pl.DataFrame]) -> None:
         for number, name in names.items():
@@ -80,3 +82,9 @@ class Objects:
     def _remove(self, names: Iterable[str]) -> None:
         for name in sorted(names):
             self._retry(lambda name=name: self._store.delete(name))  # type: ignore[misc]
+
+
+def _needed(lookups: Sequence[Lookup], chunk: int) -> list[Lookup]:
+    """Of each lookup the version in force before a chunk, and those from it on; the first one always was."""
+    before = {version.spec.name: version for version in lookups if version.first < max(chunk, 1)}
+    return [*before.values(), *(version for version in lookups if version.first >= max(chunk, 1))]

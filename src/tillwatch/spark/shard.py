@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.model import Reach
 from tillwatch.patterns.program import Grain
 from tillwatch.spark.arrays import pack, pack_texts, unpack, unpack_texts
 from tillwatch.spark.gather import scattered
-from tillwatch.spark.shards import Group
+from tillwatch.spark.shards import Group, Part
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -36,12 +36,13 @@ class Shard:
     rows of windows of transactions are kept as they are.
     """
 
-    def __init__(self, group: Group, lookups: Sequence[LookupData]) -> None:
+    def __init__(self, group: Group) -> None:
         program = group.program
         detail = Detail(amounts=any("amount" in table.grain for table in program.tables))
         decoder = Decoder({c: c for c in (*group.columns, "amount")}, program.digits, detail=detail)
-        self.fold = Fold(program, decoder, lookups, group.lateness, rings_kept=True)
+        self.fold = Fold(program, decoder, (), group.lateness, rings_kept=True)
         self._group = group
+        self._known: dict[Part, Lookup] = {}
         self._log: dict[int, bytes] = {}
         self._reach: Reach | None = None
         self.touched: dict[Grain, Ints] = {g: np.zeros(0, np.int64) for g in self.fold.tables}
@@ -56,6 +57,20 @@ class Shard:
     def clock(self) -> int | None:
         """The greatest time of all rows that were sent to any shard, as far as this one has got."""
         return self.fold.windows.clock
+
+    def expects_only(self, lookups: Mapping[Part, Lookup]) -> bool:
+        """Whether the versions of lookups that are to come into force are among these: a run that ended on the way may
+        have had others.
+        """
+        expected = {id(version) for version in self.fold.expected}
+        return all(part in lookups for part, version in self._known.items() if id(version) in expected)
+
+    def begin(self, lookups: Mapping[Part, Lookup], chunk: int) -> bool:
+        """Takes versions of lookups; those before a chunk are in force. Returns whether `refresh` is due."""
+        new = {part: version for part, version in lookups.items() if part not in self._known}
+        self._known |= new
+        self.fold.expect(new.values())
+        return self.fold.begin(chunk)
 
     def step(self, chunk: int, data: bytes) -> Outcome:
         """The step of the engine over the rows that were sent."""
@@ -184,13 +199,7 @@ class Shard:
 
     def refresh(self) -> None:
         """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
-        fresh = [self.fold.judge_of(j.plan) for j in self.fold.judges]
-        for old, new in zip(self.fold.judges, fresh, strict=True):
-            known = min(self.fold.tables[old.plan.per].size, len(old.holding))  # not its room, which would double
-            new.room(known)
-            new.detected[:known] = old.detected[:known]
-            new.holding[:known] = old.holding[:known]
-        self.fold.judges = fresh
+        self.fold.judges = [self.fold.renewed(judge) for judge in self.fold.judges]
         if self._reach is not None:
             self._forget()
             self.fold.resume(self._reach)

@@ -14,10 +14,19 @@ import polars as pl
 
 from tillwatch.engine.fold import PUNCTUAL
 from tillwatch.engine.late import Lateness
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.patterns.expression import PercentileCont, PercentRank, walk
 from tillwatch.patterns.features import columns_in
 from tillwatch.patterns.program import Accumulator, Grain, Plan, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of a version of a lookup that a shard needs: the name of the object, and the first chunk in force."""
+
+    lookup: str
+    first: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,8 @@ class Group:
 
     `plans` are the numbers of its patterns in the whole program. `columns` are the text columns that its rows need.
     `by_amount` says that rows may be added up only when their amounts are equal, `bounds` that least and greatest
-    amounts are needed. Where the program needs whole rows nothing is added up.
+    amounts are needed. Where the program needs whole rows nothing is added up. At the chunks of `moves` a version of
+    a lookup comes into force.
     """
 
     key: Grain
@@ -38,6 +48,7 @@ class Group:
     first: int
     count: int
     lateness: Lateness = PUNCTUAL
+    moves: frozenset[int] = frozenset()
 
     @property
     def whole(self) -> bool:
@@ -57,20 +68,31 @@ class Group:
     def judges_all(self, chunk: int) -> bool:
         """Whether all of its shards are judged after a chunk, also those that it brings no rows."""
         in_force = (plan for plan in self.program.plans if plan.judges(chunk))
-        return any(plan.pattern.emit == "every_chunk" or plan.begins(chunk) for plan in in_force)
+        return chunk in self.moves or any(plan.pattern.emit == "every_chunk" or plan.begins(chunk) for plan in in_force)
 
     def shard_of(self, key: Sequence[str]) -> int:
         """The shard of a key, given its clean texts: the same on every machine and in every version."""
         return self.first + zlib.crc32("\0".join(key).encode("utf-8", "surrogatepass")) % self.count
 
 
-def groups_of(program: Program, buckets: int, lateness: Lateness = PUNCTUAL) -> tuple[Group, ...]:
+def groups_of(
+    program: Program, buckets: int, lateness: Lateness = PUNCTUAL, lookups: Iterable[Lookup] = ()
+) -> tuple[Group, ...]:
     """The groups of a program, each of `buckets` shards or, when it cannot be split, of one."""
     groups: list[Group] = []
     for key, numbers in _shared_keys(program.plans):
         first = groups[-1].shards.stop if groups else 0
         groups.append(_group(program, key, numbers, first, buckets if key else 1))
-    return tuple(replace(group, lateness=lateness) for group in groups)
+    later = [version for version in lookups if version.first]
+    return tuple(
+        replace(group, lateness=lateness, moves=frozenset(v.first for v in later if joins(group, v.spec.name)))
+        for group in groups
+    )
+
+
+def joins(group: Group, lookup: str) -> bool:
+    """Whether the patterns of a group read a lookup."""
+    return any(lookup in table.lookups for table in group.program.tables)
 
 
 def _shared_keys(plans: Sequence[Plan]) -> list[tuple[Grain, list[int]]]:
@@ -127,10 +149,10 @@ def _read_by(plan: Plan) -> list[Grain]:
     return [plan.per, *(use.grain for use in plan.uses.values() if use.column is None), *over]
 
 
-def lookup_parts(group: Group, data: LookupData) -> dict[int, pl.DataFrame]:
+def lookup_parts(group: Group, frame: pl.DataFrame) -> dict[int, pl.DataFrame]:
     """The rows of a lookup by the shard of the group that needs them."""
     if not group.key:
-        return {group.first: data.frame}
-    shards = pl.Series("_shard", [group.shard_of(key) for key in data.frame.select(group.key).rows()], pl.Int64)
-    parts = data.frame.with_columns(shards).partition_by("_shard", as_dict=True, include_key=False)
-    return {number: parts.get((number,), data.frame.clear()) for number in group.shards}
+        return {group.first: frame}
+    shards = pl.Series("_shard", [group.shard_of(key) for key in frame.select(group.key).rows()], pl.Int64)
+    parts = frame.with_columns(shards).partition_by("_shard", as_dict=True, include_key=False)
+    return {number: parts.get((number,), frame.clear()) for number in group.shards}

@@ -15,14 +15,14 @@ import polars as pl
 import pyarrow as pa
 
 from tillwatch.engine.fold import Outcome
-from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import TillwatchError
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.retry import Retry
 from tillwatch.spark.manifest import Version, object_name
 from tillwatch.spark.reading import ReadPlan, reading_of
 from tillwatch.spark.records import Record, error_record, patience, records, settle
 from tillwatch.spark.shard import Shard
-from tillwatch.spark.shards import Group
+from tillwatch.spark.shards import Group, Part
 from tillwatch.stores import Store, open_store, put_same
 
 
@@ -30,8 +30,8 @@ from tillwatch.stores import Store, open_store, put_same
 class Job:
     """What folding tasks are told: the groups, where each shard stands, and where the objects are.
 
-    Chunks below `chunk` are folded already. `run` is that of the manifest. `lookups` are the names of the lookups'
-    parts, by shard. `reading` says how chunks were read, where their accounts are to be settled.
+    Chunks below `chunk` are folded already. `run` is that of the manifest. `lookups` are the parts of the lookups, by
+    shard. `reading` says how chunks were read, where their accounts are to be settled.
     """
 
     groups: tuple[Group, ...]
@@ -39,7 +39,7 @@ class Job:
     run: int
     versions: Mapping[int, Version]
     store: str
-    lookups: Mapping[int, tuple[str, ...]]
+    lookups: Mapping[int, tuple[Part, ...]]
     reading: ReadPlan | None = None
 
     def group(self, shard: int) -> Group:
@@ -126,16 +126,17 @@ def opened(job: Job, number: int, store: Store, retry: Retry) -> Shard:
     """
     version = job.versions.get(number)
     chain = version.chain if version else ()
+    group = job.group(number)
+    lookups = {p: _Joined(group.program.lookups[p.lookup], p, store, retry) for p in job.lookups.get(number, ())}
     tip, shard = _cache.pop((job.store, number), (None, None))
-    if shard is None or tip not in chain:
-        group = job.group(number)
-        lookups = [_lookup(name, group, store, retry) for name in job.lookups.get(number, ())]
-        shard, todo = Shard(group, lookups), chain
+    if shard is None or tip not in chain or not shard.expects_only(lookups):
+        shard, todo = Shard(group), chain
     else:
         todo = chain[chain.index(tip) + 1 :]
+    moved = shard.begin(lookups, job.chunk)
     for name in todo:
         shard.load(retry(lambda name=name: store.get(name)), f"{store.uri}/{name}")  # type: ignore[misc]
-    if todo:
+    if todo or moved:
         shard.refresh()
     return shard
 
@@ -151,6 +152,20 @@ def keep(job: Job, number: int, shard: Shard) -> None:
         _cache[job.store, number] = (version.chain[-1], shard)
 
 
-def _lookup(name: str, group: Group, store: Store, retry: Retry) -> LookupData:
-    spec = group.program.lookups[name.rsplit("/", 1)[1].removesuffix(".parquet")]
-    return LookupData(spec, pl.read_parquet(io.BytesIO(retry(lambda: store.get(name)))), "")
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """A version of a lookup, as far as a shard needs it; read when it comes into force."""
+
+    spec: LookupSpec
+    part: Part
+    store: Store
+    retry: Retry
+    digest: str = ""
+
+    @property
+    def first(self) -> int:
+        return self.part.first
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        return pl.read_parquet(io.BytesIO(self.retry(lambda: self.store.get(self.part.name))))

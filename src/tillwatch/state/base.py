@@ -84,12 +84,28 @@ class RuleChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LookupVersion:
+    """Which content of a lookup is in force from chunk `first` on; its versions are numbered from 1.
+
+    `digest` tells versions apart, `rows` are the keys with a value, `kept` is the name of the object that holds them.
+    """
+
+    name: str
+    number: int
+    first: int
+    digest: str
+    rows: int
+    kept: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """All that folding some chunks brought: `results` are of consecutive chunks, detections in order.
 
     `notes` are facts to keep by name, for who works with the state. `change` are the patterns that came into force at
-    the first chunk. `token` is its own alone: by it a store knows the commit that it has stored when it is asked for it
-    again.
+    the first chunk, `lookups` the versions of lookups that are to be recorded. `token` is its own alone: by it
+    a store knows the commit that it has stored when it is asked for it again.
     """
 
     results: tuple[ChunkResult, ...]
@@ -97,6 +113,7 @@ class Commit:
     turns: tuple[Turn, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
     change: RuleChange | None = None
+    lookups: tuple[LookupVersion, ...] = ()
     token: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     @property
@@ -179,15 +196,6 @@ class Totals:
     filtered: int
 
 
-def base_of(meaning: str) -> list[str]:
-    """The lines of a meaning that are not of patterns.
-
-    >>> base_of("amounts: 4 fraction digits\\npattern P: transactions > 1")
-    ['amounts: 4 fraction digits']
-    """
-    return [line for line in meaning.splitlines() if not line.startswith("pattern ")]
-
-
 class Ledger(Protocol):
     """What ingest keeps. It may be behind the landing zone, never ahead of it."""
 
@@ -242,6 +250,10 @@ class State(Ledger, Protocol):
 
     def rule_sets(self) -> list[RuleSet]:
         """The patterns that were in force, and since when; the last ones are. None before the first start."""
+        ...
+
+    def lookup_versions(self) -> list[LookupVersion]:
+        """All versions of lookups that were in force, by their first chunk; of a lookup the last one is."""
         ...
 
     def claim_allowed(self, fingerprint: str, meaning: str) -> None:

@@ -25,6 +25,7 @@ _KEYS = {
     "deliveries": ("output", "first_seq"),
     "meta": ("key",),
     "rule_sets": ("number",),
+    "lookup_versions": ("name", "number"),
 }
 _DETECTION = ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence", "occasion")
 _VALUES = {
@@ -44,6 +45,7 @@ _VALUES = {
     "deliveries": ("delivered_at",),
     "meta": ("value",),
     "rule_sets": ("first_chunk", "hash", "meaning", "rules", "taken_at"),
+    "lookup_versions": ("first_chunk", "digest", "rows", "kept", "taken_at"),
 }
 
 TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}

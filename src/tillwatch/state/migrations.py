@@ -13,7 +13,7 @@ from tillwatch.errors import StateConflict
 
 Dialect = Literal["sqlite", "postgres"]
 
-VERSION = 4
+VERSION = 6
 """The schema that this version of tillwatch reads and writes."""
 
 _NAME = re.compile(r"([0-9]{4})_\w+\.sql")
@@ -25,7 +25,8 @@ def migrations(dialect: Dialect, after: int, to: int = VERSION) -> list[str]:
     for entry in (resources.files("tillwatch.state") / "sql" / dialect).iterdir():
         if match := _NAME.fullmatch(entry.name):
             steps[int(match[1])] = entry.read_text("utf-8")
-    return [s for number in range(after + 1, to + 1) for s in steps[number].split(";\n") if s.strip()]
+    wanted = [number for number in sorted(steps) if after < number <= to]
+    return [s for number in wanted for s in steps[number].split(";\n") if s.strip()]
 
 
 def known_version(found: str | None, uri: str, *, readonly: bool) -> int:

@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import astuple
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ from tillwatch.state.base import (
     Cursor,
     FilePlan,
     FileRecord,
+    LookupVersion,
     Mechanism,
     RuleChange,
     RuleSet,
@@ -28,8 +30,8 @@ from tillwatch.state.base import (
     Stream,
     TableRows,
     Totals,
-    base_of,
 )
+from tillwatch.state.meaning import base_of, is_same, without_contents
 from tillwatch.state.queries import named, read_sql
 from tillwatch.state.sql_rows import (
     FILES,
@@ -128,6 +130,9 @@ class SqlState(ABC):
     def rule_sets(self) -> list[RuleSet]:
         return [RuleSet(*row) for row in self._rows("rule_sets")]
 
+    def lookup_versions(self) -> list[LookupVersion]:
+        return [LookupVersion(*row) for row in self._rows("lookup_versions")]
+
     def _change(self, change: RuleChange, next_chunk: int) -> None:
         rules = change.rules
         self._run("drop_rule_sets", (rules.first,))
@@ -146,9 +151,9 @@ class SqlState(ABC):
         self._set_meta("tables", str(next_chunk))
 
     def claim_allowed(self, fingerprint: str, meaning: str) -> None:
-        known = self.get_meta("fingerprint")
-        if known is not None and known != fingerprint:
-            raise StateConflict(changed(self.uri, self.get_meta("meaning") or "", meaning))
+        known, before = self.get_meta("fingerprint"), self.get_meta("meaning") or ""
+        if known not in (None, fingerprint) and not is_same(before, meaning):
+            raise StateConflict(changed(self.uri, without_contents(before), meaning))
 
     def base_allowed(self, meaning: str) -> None:
         known = self.get_meta("meaning")
@@ -183,6 +188,7 @@ class SqlState(ABC):
                 self._set_meta(key, value)
             if commit.change is not None:
                 self._change(commit.change, commit.last + 1)
+            self._run_each("put_lookup_version", [astuple(version) for version in commit.lookups])
             self._plan("detections", seq - 1, rows_per_file, rest=False)
             if cleared:
                 self._plan("cleared", cleared, rows_per_file, rest=False)

@@ -292,6 +292,7 @@ class Outcome:
     published: dict[str, list[list[str]]]
     told: dict[str, list[list[str]]]
     rules: list[tuple[int, str]]
+    lookups: list[tuple[str, int, int, str, str]]
 
     def differences(self, other: Outcome) -> list[str]:
         """The names of what is not the same in both."""
@@ -376,6 +377,7 @@ class Site:
                 {name: [row[2:] for row in _rows(data)] for name, data in there["detections"].items()},
                 {name: [row[1:] for row in _rows(data)] for name, data in there["cleared"].items()},
                 [(r.first, r.hash) for r in state.rule_sets()],
+                [(v.name, v.number, v.first, v.digest, v.kept) for v in state.lookup_versions()],
             )
 
     def problems(self) -> list[str]:
@@ -419,7 +421,8 @@ def _work(log: Path, arguments: Sequence[str]) -> None:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(folder.glob("*")) if not p.name.startswith(".tmp-")}
+    there = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".tmp-"))
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in there}
 
 
 def _rows(data: bytes) -> list[list[str]]:

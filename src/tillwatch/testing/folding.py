@@ -82,12 +82,12 @@ def fold_of(
     return Fold(program, decoder, data, late)
 
 
-def lookup_data(spec: LookupSpec, values: Mapping[Key, float]) -> LookupData:
-    """A lookup as it would have been read."""
+def lookup_data(spec: LookupSpec, values: Mapping[Key, float], first: int = 0) -> LookupData:
+    """A lookup as it would have been read, in force from a chunk on."""
     columns: dict[str, list[object]] = {key: [k[i] for k in values] for i, key in enumerate(spec.grain)}
     dtype = pl.Float64 if spec.kind == "float" else pl.Int64
     schema = {**dict.fromkeys(spec.grain, pl.String), "value": dtype}
-    return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), "")
+    return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), str(first), first)
 
 
 def frame_of(rows: Sequence[Row]) -> pl.DataFrame:

@@ -40,17 +40,31 @@ class Held:
 class Prefixes:
     """A stream of chunks and its lookups, open to questions.
 
-    Only rows that pass `where` (SQL) are in it; the others move its clock all the same.
+    Only rows that pass `where` (SQL) are in it; the others move its clock all the same. Of `later` lookups each is in
+    force from a chunk on, instead of what was so of the same name.
     """
 
-    def __init__(self, chunks: Sequence[Sequence[Row]], lookups: Lookups, where: str = "true") -> None:
+    def __init__(
+        self,
+        chunks: Sequence[Sequence[Row]],
+        lookups: Lookups,
+        where: str = "true",
+        later: Sequence[tuple[int, Lookups]] = (),
+    ) -> None:
         self._chunks = len(chunks)
         self._db = duckdb.connect(config={"threads": 1})
         self._db.execute(_CONT)
         self._db.register("came", rows_frame(chunks))
         self._db.execute(f"CREATE TABLE rows AS SELECT * FROM came WHERE {where}")  # noqa: S608 - drawn by us
         for spec, values in lookups.items():
-            self._db.register(f"lookup_{spec.name}", lookup_data(spec, values).frame)
+            there = [(0, values), *((chunk, some[spec]) for chunk, some in later if spec in some)]
+            frames = [
+                lookup_data(spec, next(v for chunk, v in reversed(there) if chunk <= upto)).frame.with_columns(
+                    upto=upto
+                )
+                for upto in range(self._chunks)
+            ]
+            self._db.register(f"lookup_{spec.name}", pl.concat(frames))
 
     def __enter__(self) -> Prefixes:
         return self
@@ -125,7 +139,7 @@ def _base(pattern: Drawn) -> str:
     for number, name in enumerate(sorted(pattern.when.names - set(pattern.features))):
         qualifier, _, plain = name.rpartition(".")
         if plain in LOOKUPS:
-            joins.append(f"LEFT JOIN lookup_{plain} j{number} USING ({', '.join(LOOKUPS[plain].grain)})")
+            joins.append(f"LEFT JOIN lookup_{plain} j{number} USING (upto, {', '.join(LOOKUPS[plain].grain)})")
             columns.append(f'j{number}.value AS "{name}"')
         else:
             aggregate = pattern.features[plain].sql

@@ -17,7 +17,7 @@ from tillwatch.clock import SystemClock
 from tillwatch.engine.decode import Decoded, Decoder
 from tillwatch.engine.fold import PUNCTUAL
 from tillwatch.engine.late import Lateness
-from tillwatch.engine.lookup import LookupData
+from tillwatch.engine.lookup import Lookup
 from tillwatch.model import Detection, Turn
 from tillwatch.patterns.program import Program
 from tillwatch.retry import Retry
@@ -40,7 +40,7 @@ class Sharded:
     def __init__(
         self,
         program: Program,
-        lookups: Sequence[LookupData],
+        lookups: Sequence[Lookup],
         folder: Path,
         buckets: int,
         lateness: Lateness = PUNCTUAL,
@@ -48,10 +48,15 @@ class Sharded:
         self._program = program
         self._store = open_store(str(folder))
         self.objects = Objects(self._store, Retry(SystemClock(), threading.Event(), lambda text: None, 0))
-        self.groups = groups_of(program, buckets, lateness)
+        self._lateness = lateness
         self.manifest = Manifest(buckets)
-        self._lookups = self.objects.put_lookups(self.groups, lookups, "0123456789abcdef")
+        self.know(lookups)
         self.tables: dict[str, dict[int, tuple[object, ...]]] = {t.name: {} for t in program.tables}
+
+    def know(self, lookups: Sequence[Lookup]) -> None:
+        """The versions of lookups are these from now on."""
+        self.groups = groups_of(self._program, self.manifest.buckets, self._lateness, lookups)
+        self._lookups = self.objects.put_lookups(self.groups, lookups, "0123456789abcdef", self.manifest.chunk)
 
     @property
     def _job(self) -> Job:

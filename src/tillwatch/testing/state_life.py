@@ -8,7 +8,7 @@ from typing import Any
 
 from tillwatch.errors import StateConflict, StateError
 from tillwatch.model import Turn
-from tillwatch.state.base import Cursor, RuleChange, RuleSet, StoredCleared, TableRows
+from tillwatch.state.base import Cursor, LookupVersion, RuleChange, RuleSet, StoredCleared, TableRows
 from tillwatch.state.sql_state import SqlState
 from tillwatch.state.tables import TableShape
 from tillwatch.testing.commits import MEANING, SHAPE, STARTED, commit, detection, everything, time
@@ -97,6 +97,33 @@ class LifeSuite(SharingSuite):
         with self.started(place) as state:
             state.commit(replace(commit(0, [1]), change=RuleChange(edited)), 50)
             assert state.rule_sets() == [edited]
+
+    def test_versions_of_lookups_are_kept_with_their_first_chunk(self, place: Any) -> None:
+        """In the transaction of the commit, also when it is asked for again; one that is refused records nothing."""
+        first = [LookupVersion(name, 1, 0, "a" * 64, 7, f"_lookups/{name}/ü.parquet", STARTED) for name in ("B", "C")]
+        second = LookupVersion("B", 2, 1, "b" * 64, 0, "_lookups/B/x.parquet", time(1))
+        with self.started(place) as state:
+            state.commit(replace(commit(0, [1]), lookups=(first[1], first[0])), 50)
+            expect(StateConflict, partial(state.commit, replace(commit(3, [1]), lookups=(second,)), 50))
+            assert state.lookup_versions() == first
+            asked = replace(commit(1, [2]), lookups=(second,))
+            for _ in range(2):
+                state.commit(asked, 50)
+                assert state.lookup_versions() == [*first, second]
+            before = everything(state)
+            expect(StateError, partial(state.commit, replace(commit(2, [1]), lookups=(second,)), 50))
+            assert everything(state) == before
+
+    def test_a_meaning_with_contents_of_lookups_is_the_same_without(self, place: Any) -> None:
+        """As states of an earlier version have it; what else is other is refused as always."""
+        before = f"{MEANING}\nlookup vip: count(*) on customer=id, content {'0' * 64}"
+        now = before.partition(", content")[0]
+        with self.opened(place) as state:
+            state.start("earlier", before, STARTED, [SHAPE])
+            state.claim_allowed("now", now)
+            state.base_allowed(now)
+            expect(StateConflict, lambda: state.claim_allowed("other", now.replace("> 1", "> 2")))
+            expect(StateConflict, lambda: state.base_allowed(now.replace("count(*)", "max(x)")))
 
     def test_tables_are_made_anew_when_patterns_need_others(self, place: Any) -> None:
         """The old ones go with their views; the new ones hold the state after the commit, or all stays as it was."""

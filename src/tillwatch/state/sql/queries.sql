@@ -132,6 +132,12 @@ SELECT coalesce(max(number), 0) + 1, ?, ?, ?, ?, ? FROM rule_sets;
 -- Those that nothing was judged by.
 DELETE FROM rule_sets WHERE first_chunk >= ?;
 
+-- name: lookup_versions
+SELECT name, number, first_chunk, digest, rows, kept, taken_at FROM lookup_versions ORDER BY first_chunk, name, number;
+
+-- name: put_lookup_version
+INSERT INTO lookup_versions (name, number, first_chunk, digest, rows, kept, taken_at) VALUES (?, ?, ?, ?, ?, ?, ?);
+
 -- name: put_plan
 INSERT INTO outbox (first_seq, last_seq, name) VALUES (?, ?, ?);
 
