@@ -106,7 +106,7 @@ def test_the_whole_run_has_everything_in_it(landed: Site, done: Site) -> None:
     assert min(fired[p] for p in ("PatId1", "PatId2", "PatId3")) > 12
     assert {holds for *_, holds in outcome.turns} == {True, False}
     again = Counter((pattern, str(key)) for _, _, pattern, _, key, *_ in outcome.detections)
-    assert {pattern for (pattern, _), times in again.items() if times > 1} == {"Often", "Costly"}
+    assert {pattern for (pattern, _), times in again.items() if times > 1} == {"Often", "Costly", "Dear", "Each"}
     assert len(outcome.in_shadow) > 12 and outcome.shadow_turns
     assert len(outcome.cleared) == sum(len(rows) - 1 for rows in outcome.told.values()) > 12
     assert len(outcome.quarantined) > 6
