@@ -272,6 +272,7 @@ def test_a_version_before_the_first_chunk(site: Site) -> None:
     with refresh.watching():
         while len(taken) < 2:
             taken += refresh.take(0)
+            retry.stop.wait(0.05)
     assert [(t.record.number, t.record.first, t.record.rows) for t in taken] == [(1, 0, 2), (2, 0, 1)]
     assert [t.kept.frame["value"].to_list() for t in taken] == [[1_000_000, 500_000], [10_000]]
     refresh.committed(taken)
