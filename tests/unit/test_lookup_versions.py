@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,18 @@ def test_what_is_kept_is_proved(site: Site) -> None:
     assert any("is not there: it holds version 1 of the lookup credit" in problem for problem in site.problems())
     kept.write_bytes(data)
     assert site.problems() == []
+
+
+def test_a_version_needs_no_chunk_that_was_removed(site: Site) -> None:
+    """Retention leaves what lookups held, and tables are all that a version needs."""
+    site.config.write_text(CONFIG + "landing: {keep: 1d}\n")
+    site.run("A", "A", "B")
+    with closing(sqlite3.connect(site.folder / "tillwatch-data/state.db")) as db, db:
+        db.execute("UPDATE chunks SET processed_at = '2026-01-02T03:04:05.678+05:30'")
+    assert "removed 2 chunks" in site.call("compact", "--leave", "1", "--merge", "2")
+    site.credit({"A": 1, "B": 100})
+    assert site.run("C") == [(0, "Rich", "A"), (3, "Rich", "B")]
+    assert site.turns() == [(1, 3, False)]
 
 
 class Watcher:
