@@ -217,7 +217,7 @@ def test_only_what_is_said_is_part_of_the_meaning(tmp_path: Path) -> None:
     """A pattern that says nothing of its life has the meaning that it had before there was any."""
     texts = []
     for life in ("", "emit: once\ncleared: false\nmode: publish\n", "emit: on_enter\ncleared: true\n"):
-        texts.append(meaning(Pipeline.open(config(tmp_path, life)).composed, ()).splitlines())
+        texts.append(meaning(Pipeline.open(config(tmp_path, life)).composed).splitlines())
     assert texts[0] == texts[1]
     assert [line for line in texts[2] if line not in texts[0]] == ["pattern Low emit on_enter, cleared"]
 

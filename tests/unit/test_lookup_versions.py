@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,6 +221,18 @@ def test_what_is_kept_is_proved(site: Site) -> None:
     assert site.problems() == []
 
 
+def test_a_version_needs_no_chunk_that_was_removed(site: Site) -> None:
+    """Retention leaves what lookups held, and tables are all that a version needs."""
+    site.config.write_text(CONFIG + "landing: {keep: 1d}\n")
+    site.run("A", "A", "B")
+    with closing(sqlite3.connect(site.folder / "tillwatch-data/state.db")) as db, db:
+        db.execute("UPDATE chunks SET processed_at = '2026-01-02T03:04:05.678+05:30'")
+    assert "removed 2 chunks" in site.call("compact", "--leave", "1", "--merge", "2")
+    site.credit({"A": 1, "B": 100})
+    assert site.run("C") == [(0, "Rich", "A"), (3, "Rich", "B")]
+    assert site.turns() == [(1, 3, False)]
+
+
 class Watcher:
     """Hears of a run, and lets wait for what it says."""
 
@@ -272,6 +286,7 @@ def test_a_version_before_the_first_chunk(site: Site) -> None:
     with refresh.watching():
         while len(taken) < 2:
             taken += refresh.take(0)
+            retry.stop.wait(0.05)
     assert [(t.record.number, t.record.first, t.record.rows) for t in taken] == [(1, 0, 2), (2, 0, 1)]
     assert [t.kept.frame["value"].to_list() for t in taken] == [[1_000_000, 500_000], [10_000]]
     refresh.committed(taken)

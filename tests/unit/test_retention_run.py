@@ -88,6 +88,7 @@ def test_a_dry_run_says_what_is_then_done(site: Path) -> None:
     assert landed(site) == before
     assert compacted(site) == ["merged 12 chunks into 3 objects", "removed 8 chunks: 0 to 7", STAY]
     names = ["000000000008-000000000011.parquet", *(f"{n:012}.parquet" for n in (12, 13, 14))]
+    names += [name for name in before if name.startswith("_lookups/")]
     records = ["_removed/000000000000-000000000003.json", "_removed/000000000004-000000000007.json"]
     assert sorted(landed(site)) == sorted(names + records)
     assert compacted(site, "--dry-run")[:2] == ["would merge 0 chunks into 0 objects", "would remove 0 chunks"]
@@ -149,7 +150,7 @@ def test_audit_says_what_can_no_longer_be_proved(site: Path) -> None:
     assert (result.exit_code, lines[-1]) == (0, "audit: ok")
     marks = {line[5:].partition(":")[0]: line[:4].strip() for line in lines[:-1]}
     limited = dict.fromkeys(("digests", "rows", "detections", "state"), "part")
-    assert marks == {"chunks": "ok", "seq": "ok", "files": "ok", **limited}
+    assert marks == {"chunks": "ok", "seq": "ok", "files": "ok", "lookups": "ok", **limited}
     at = opened(site).landing.removed().at
     assert [line.partition("; not proved: ")[2] for line in lines if line.startswith("part")] == [
         f"the rows of chunks 0 to 7, removed at {at}",
