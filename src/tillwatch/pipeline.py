@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
@@ -24,7 +24,9 @@ from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateErro
 from tillwatch.events import Event, Landed, Notice, Observer, Processed, ignore
 from tillwatch.ingest import IngestSettings, ingest
 from tillwatch.landing import Landing
+from tillwatch.observe.activity import Keeper
 from tillwatch.observe.run import Run, of_ingest
+from tillwatch.observe.watch import watching
 from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
 from tillwatch.publish.frame import as_frame
@@ -129,9 +131,11 @@ class Pipeline:
 
         Raises FilesSetAside when source files were set aside, after everything else is done.
         """
-        run = Run(observer, stop or threading.Event(), once)
-        hint, landed_all = threading.Event(), threading.Event()
+        with self._begun(observer, stop, once=once) as begun:
+            self._run(begun)
 
+    def _run(self, run: Run) -> None:
+        hint, landed_all = threading.Event(), threading.Event()
         place = self.settings.landing
         landing = SharedLanding(self.store(place.uri), place.format, place.layout, hint)
 
@@ -147,7 +151,8 @@ class Pipeline:
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
-        self._ingest(self.landing, Run(observer, stop or threading.Event(), once))
+        with self._begun(observer, stop, once=once) as run:
+            self._ingest(self.landing, run)
 
     def _ingest(self, landing: Landing, run: Run) -> None:
         with self._at_work("ingest", run) as (state, retry, tell):
@@ -167,10 +172,10 @@ class Pipeline:
 
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
-        run = Run(observer, stop or threading.Event(), once)
-        wake = Wake(run.stop)
-        with self._watched(wake):
-            self._detect(self.landing, wake, run)
+        with self._begun(observer, stop, once=once) as run:
+            wake = Wake(run.stop)
+            with self._watched(wake):
+                self._detect(self.landing, wake, run)
 
     def _detect(self, landing: Landing, wake: Wake, run: Run) -> None:
         with self._at_work("detect", run) as (state, retry, tell):
@@ -288,18 +293,30 @@ class Pipeline:
         )
 
     @contextmanager
+    def _begun(self, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
+        """A run, with the log and the metrics that are configured."""
+        with watching(self.settings, observer, partial(self.opened, readonly=True)) as heard:
+            yield Run(heard, stop or threading.Event(), once)
+
+    @contextmanager
     def _at_work(self, mechanism: Mechanism, run: Run) -> Iterator[tuple[State, Retry, Observer]]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
         if mixed_up := list(overlaps(self.composed)):
             raise ConfigError("\n".join(mixed_up))
-        with run.begun(mechanism) as tell, ExitStack() as stack:
+        keeper = Keeper(run.id, mechanism, self.clock)
+        with run.begun(mechanism, keeper) as tell, ExitStack() as stack:
             patience = PATIENCE_ONCE if run.once else None
             retry = Retry(self.clock, run.stop, lambda text: tell(Notice(text)), patience, hear=tell)
             elsewhere = self.settings.state.startswith(SCHEMES)
             patient = retry if elsewhere else replace(retry, patience=0.0)
             state = patient(lambda: stack.enter_context(self.opened()))
             patient(lambda: stack.enter_context(state.lease(mechanism)))
+            stack.enter_context(self.alive(keeper, run, tell))
             yield state, retry, tell
+
+    def alive(self, keeper: Keeper, run: Run, tell: Observer) -> AbstractContextManager[None]:
+        """While open, the state says that a mechanism is at work."""
+        return keeper.beating(self.opened, tell, run.stop)
 
     @contextmanager
     def opened(self, *, readonly: bool = False) -> Iterator[State]:
