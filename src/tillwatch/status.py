@@ -10,6 +10,7 @@ from tillwatch.config import Settings, masked
 from tillwatch.detect.loop import REFUSED, REFUSED_LOOKUP
 from tillwatch.patterns.history import plan_lines
 from tillwatch.pipeline import Pipeline
+from tillwatch.state.activity import Activity
 from tillwatch.state.base import State
 from tillwatch.state.meaning import base_of
 
@@ -42,7 +43,8 @@ class Status:
     `places` are where things are, by their name in the configuration: without `detections` where no files are
     published, then none waits either. The patterns in force are so since chunk `rules_from`, taken at `rules_at`;
     `edited` says that others are configured, which wait for the next chunk, or `refused_edit` why they are refused.
-    `lookups` are in force by name; `refused_lookup` says why a new version is not.
+    `lookups` are in force by name; `refused_lookup` says why a new version is not. `activities` are the last runs of
+    ingest and detect, as they have noted them.
     """
 
     source: str
@@ -71,6 +73,7 @@ class Status:
     refused_edit: str
     lookups: Mapping[str, LookupStatus]
     refused_lookup: str
+    activities: tuple[Activity, ...]
 
     @property
     def lag(self) -> int:
@@ -113,6 +116,7 @@ def status(pipeline: Pipeline) -> Status:
             *_rules(pipeline, state),
             {v.name: LookupStatus(v.number, v.first, v.at, v.rows) for v in state.lookup_versions()},
             state.get_meta(REFUSED_LOOKUP) or "",
+            tuple(state.activities()),
         )
 
 

@@ -28,11 +28,12 @@ from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect import snapshot
 from tillwatch.detect.change import Edits, Refresh, Taken
-from tillwatch.detect.loop import POLL_SECONDS, REFUSED, REFUSED_LOOKUP, Processed, Wake, is_more, progress_of
+from tillwatch.detect.loop import POLL_SECONDS, REFUSED, REFUSED_LOOKUP, Wake, is_more, progress_of
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
 from tillwatch.detect.setup import Setup
 from tillwatch.errors import StateConflict
+from tillwatch.events import Processed, Published
 from tillwatch.landing import Landing
 from tillwatch.model import REACH, Reach
 from tillwatch.patterns.history import following, joined
@@ -103,7 +104,7 @@ class SparkDetect:
         objects: Store,
         clock: Clock,
         retry: Retry,
-        on_progress: Callable[[Processed], None],
+        on_progress: Callable[[Processed | Published], None],
         edits: Edits,
         lookups: Refresh,
     ) -> None:
@@ -113,10 +114,11 @@ class SparkDetect:
         self._versions, self._new = list(setup.lookups), list[Taken]()
         self._landing, self._state = landing, state
         self._objects = Objects(objects, retry)
-        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger, on_progress)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._refused: str | None = None
         self._saving = Saving(clock.monotonic())
+        self._asked_at = clock.monotonic()
         self._query: Query | None = None
         spark.conf.set("spark.sql.streaming.pollingDelay", REMOTE_LOOK if landing.remote else LOCAL_LOOK)
 
@@ -220,6 +222,7 @@ class SparkDetect:
         """Takes a batch from Spark and commits it, if there is one before the query ends or the run is stopped."""
         try:
             query = self._running()
+            self._asked_at = self._clock.monotonic()
             while (records := query.next(POLL_SECONDS)) is None:
                 if wake.stop.is_set():
                     return
@@ -281,8 +284,9 @@ class SparkDetect:
         if change is not None and self._setup.detail.times is not None:  # its tables are new; see `_save`
             notes[REACH] = Reach(0, None).text()
         commit = Commit(results, told.detections, told.turns, notes, change, tuple(t.record for t in self._new))
+        began = self._clock.monotonic()
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
-        self._manifest, self._cursor = after, commit.last + 1
+        self._manifest, self._cursor, committed = after, commit.last + 1, self._clock.monotonic()
         if change is not None:
             self._taken, self._tables = True, self._cursor
             self._edits.taken(self._setup, change.rules.first)
@@ -290,7 +294,7 @@ class SparkDetect:
         self._new = []
         self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
-        self._on_progress(progress_of(commit))
+        self._on_progress(progress_of(commit, began - self._asked_at, committed - began))
 
     def _change(self, after: Manifest) -> tuple[RuleChange, Manifest]:
         """The edit that comes into force with a commit, with all rows of the tables that it needs."""

@@ -26,6 +26,7 @@ _KEYS = {
     "meta": ("key",),
     "rule_sets": ("number",),
     "lookup_versions": ("name", "number"),
+    "activity": ("mechanism",),
 }
 _DETECTION = ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence", "occasion")
 _VALUES = {
@@ -46,6 +47,10 @@ _VALUES = {
     "meta": ("value",),
     "rule_sets": ("first_chunk", "hash", "meaning", "rules", "taken_at"),
     "lookup_versions": ("first_chunk", "digest", "rows", "kept", "taken_at"),
+    "activity": (
+        *("run", "host", "pid", "began_at", "beat_at", "ended_at", "how"),
+        *("retries", "errors", "last_trouble", "last_trouble_at"),
+    ),
 }
 
 TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}

@@ -82,6 +82,7 @@ def everything(state: State) -> list[object]:
         state.unplanned("cleared"),
         state.rule_sets(),
         state.lookup_versions(),
+        state.activities(),
     ]
 
 
