@@ -143,7 +143,8 @@ def _mismatch(details: ErrorDetails, path: tuple[str, ...], node: Node) -> str:
     if kind == "rule":
         return details["msg"]
     # Who misreads `secret_env` writes the secret itself there.
-    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env" or (path[0] == "spark" and is_secret_setting(path[-1]))
+    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env" or path[:2] == ("alerts", "channels")
+    hidden = hidden or (path[0] == "spark" and is_secret_setting(path[-1]))
     found = f"found {'***' if hidden else node.shown()}"
     if isinstance(node, ScalarNode) and is_replaced(node.raw):
         found += " from the environment"

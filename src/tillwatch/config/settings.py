@@ -10,10 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from tillwatch.config import kinds
+from tillwatch.config.alerts import Alerts
+from tillwatch.config.section import Section as Section
 
 Place = Annotated[str, kinds.PLACE]
 Column = Annotated[str | kinds.Sql, kinds.COLUMN]
@@ -24,12 +26,6 @@ Seconds = Annotated[float, kinds.SECONDS]
 Name = Annotated[str, kinds.NAME]
 Aggregate = Annotated[str, kinds.AGGREGATE]
 Number = Annotated[int | Decimal, kinds.NUMBER]
-
-
-class Section(BaseModel):
-    """A mapping: its keys are known, and it does not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(Section):
@@ -318,6 +314,7 @@ class Settings(Section):
     reports: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
+    alerts: Alerts = Field(default=Alerts(), description="What is told to whom, by e-mail, chat or webhook.")
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(
         default="embedded", description="What runs the detection: `embedded` is this process, `spark` a Spark cluster."
     )
