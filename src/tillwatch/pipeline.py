@@ -14,6 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
+from tillwatch.alerts.alert import Scope
+from tillwatch.alerts.configured import channels_of, check_rules, letterhead
+from tillwatch.alerts.watch import Alerting
 from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, object_places, overlaps, reporter, setup
 from tillwatch.config import Settings, load
@@ -25,6 +28,7 @@ from tillwatch.events import Event, Landed, Notice, Observer, Processed, ignore
 from tillwatch.ingest import IngestSettings, ingest
 from tillwatch.landing import Landing
 from tillwatch.observe.run import Run, of_ingest
+from tillwatch.observe.together import Together
 from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
 from tillwatch.publish.frame import as_frame
@@ -64,6 +68,7 @@ class Pipeline:
         self._source = source  # the file and the overrides that the settings are from
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
         self.composed: Composed = compose(settings, rules=rules)
+        check_rules(self.composed)
         self._setup: Setup | None = None
 
     @classmethod
@@ -129,7 +134,10 @@ class Pipeline:
 
         Raises FilesSetAside when source files were set aside, after everything else is done.
         """
-        run = Run(observer, stop or threading.Event(), once)
+        with self._run("run", observer, stop, once=once) as run:
+            self._run_both(run)
+
+    def _run_both(self, run: Run) -> None:
         hint, landed_all = threading.Event(), threading.Event()
 
         place = self.settings.landing
@@ -147,7 +155,8 @@ class Pipeline:
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
-        self._ingest(self.landing, Run(observer, stop or threading.Event(), once))
+        with self._run("ingest", observer, stop, once=once) as run:
+            self._ingest(self.landing, run)
 
     def _ingest(self, landing: Landing, run: Run) -> None:
         with self._at_work("ingest", run) as (state, retry, tell):
@@ -167,9 +176,7 @@ class Pipeline:
 
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
-        run = Run(observer, stop or threading.Event(), once)
-        wake = Wake(run.stop)
-        with self._watched(wake):
+        with self._run("detect", observer, stop, once=once) as run, self._watched(wake := Wake(run.stop)):
             self._detect(self.landing, wake, run)
 
     def _detect(self, landing: Landing, wake: Wake, run: Run) -> None:
@@ -288,6 +295,20 @@ class Pipeline:
         )
 
     @contextmanager
+    def _run(self, scope: Scope, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
+        """A run, with alerts beside it where there are rules. Raises ConfigError."""
+        alerts, stop = self.settings.alerts, stop or threading.Event()
+        if not any(alerts.rules()):
+            yield Run(observer, stop, once)
+            return
+        channels, head = channels_of(self.settings), letterhead(self.composed, scope)
+        told = Together(observer)
+        with Alerting(
+            alerts, channels, head, self.opened, self.clock, lambda text: told(Notice(text)), once=once
+        ) as alerting:
+            yield Run(Together(observer, alerting), stop, once, alerting.begin)
+
+    @contextmanager
     def _at_work(self, mechanism: Mechanism, run: Run) -> Iterator[tuple[State, Retry, Observer]]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
         if mixed_up := list(overlaps(self.composed)):
@@ -299,6 +320,7 @@ class Pipeline:
             patient = retry if elsewhere else replace(retry, patience=0.0)
             state = patient(lambda: stack.enter_context(self.opened()))
             patient(lambda: stack.enter_context(state.lease(mechanism)))
+            patient(lambda: run.holds(mechanism, state))
             yield state, retry, tell
 
     @contextmanager

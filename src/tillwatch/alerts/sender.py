@@ -16,7 +16,7 @@ LONGEST_WAIT = 60.0
 
 
 class Sender:
-    """Sends what it is offered, in order. `on_told` hears of each alert that got there, `notice` of trouble in words."""
+    """Sends what it is offered, in order. `on_told` hears of alerts that got there, `notice` of trouble in words."""
 
     def __init__(
         self,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tillwatch.alerts.alert import Alert, Known, Moment, Scope, Stand
-from tillwatch.alerts.channels import open_channel
+from tillwatch.alerts.alert import Alert, Known, Moment, Stand
+from tillwatch.alerts.channels import Channel
 from tillwatch.alerts.judge import Judge
 from tillwatch.alerts.memory import DETECTIONS, known, noted, stand
 from tillwatch.alerts.message import Letterhead, summary
@@ -45,13 +45,13 @@ class _End:
 class Alerting:
     """An observer that tells people. Use it as a context around a run; it starts and ends its threads.
 
-    `opened` opens the state, `readonly` or not; `notice` takes what a person at the terminal should know of channels. Raises ConfigError
-    for a channel that cannot be one.
+    `opened` opens the state, `readonly` or not; `notice` takes what a person at the terminal should know of channels.
     """
 
     def __init__(
         self,
         alerts: Alerts,
+        channels: Mapping[str, Channel],
         head: Letterhead,
         opened: Callable[..., AbstractContextManager[State]],
         clock: Clock,
@@ -66,7 +66,7 @@ class Alerting:
         self._notes: dict[str, str] = {}
         self._notes_lock, self._over = threading.Lock(), threading.Event()
         self._begun, self._until = False, 0.0
-        self._channels = {name: open_channel(name, address) for name, address in alerts.channels.items()}
+        self._channels = channels
         self._senders: dict[str, Sender] = {}
         self._judging = threading.Thread(target=self._guarded(self._work), name="tillwatch-alerts", daemon=True)
         self._asking = threading.Thread(target=self._guarded(self._ask), name="tillwatch-alerts-state", daemon=True)
