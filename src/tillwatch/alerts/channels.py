@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ def open_channel(name: str, address: SecretStr) -> Channel:
         allow_templates=False,
         http_redirects=False,
     )
-    with _heard():
+    with _heard(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it loads the modules of all services, also of those that nobody uses
         plugin = apprise.Apprise.instantiate(url, asset=asset)
     if plugin is None:
         raise ConfigError(_wrong(url.partition("://")[0].lower()))
@@ -87,9 +89,9 @@ def open_channel(name: str, address: SecretStr) -> Channel:
 
 
 def _wrong(scheme: str) -> str:
-    from apprise.manager_plugins import NotificationManager
+    from apprise.plugins import N_MGR
 
-    known = NotificationManager()
+    known: Any = N_MGR
     if scheme in known:
         return f"is not an address of {known[scheme].service_name}; see what Apprise says of {scheme}://"
     if scheme in ("http", "https"):

@@ -19,10 +19,11 @@ DELAYS = (10.0, 30.0, 90.0, 300.0, 900.0, 1800.0)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A message, the alerts that it tells, and how it has fared."""
+    """A message, the alerts that it tells, how many messages it stands for, and how it has fared."""
 
     message: Message
     alerts: tuple[Alert, ...]
+    count: int = 1
     tries: int = 0
     not_before: float = 0.0
 
@@ -47,7 +48,7 @@ class Outgoing:
 
     def __len__(self) -> int:
         """The messages that wait."""
-        return len(self._queue) + self._titles.total() + (self._head is not None)
+        return len(self._queue) + self._titles.total() + (self._head.count if self._head else 0)
 
     def offer(self, message: Message, alert: Alert) -> None:
         """One more; when too many wait the oldest is dropped."""
@@ -81,7 +82,7 @@ class Outgoing:
         head = self._head
         if head is None or head.tries >= len(self._delays):
             self._head = None
-            self.dropped += 1
+            self.dropped += head.count if head else 0
             return head
         self._head = replace(head, tries=head.tries + 1, not_before=now + self._delays[head.tries])
         return None
@@ -94,10 +95,10 @@ class Outgoing:
             self._titles[item.message.title] += 1
         if self._titles and (last or not full):
             alerts = tuple(alert for item in self._held for alert in item.alerts)
-            message = self._summed_up(self._titles)
+            summed_up = Item(self._summed_up(self._titles), alerts, self._titles.total())
             self._held.clear()
             self._titles.clear()
-            return Item(message, alerts)
+            return summed_up
         return self._queue.popleft() if self._queue else None
 
     def _is_full(self, now: float) -> bool:
