@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: alerts come in pairs, nothing is told twice, no channel gets too many messages."""
+"""Whatever happens in whatever order: alerts come in pairs, nothing is told twice, no channel gets too many."""
 
 from __future__ import annotations
 

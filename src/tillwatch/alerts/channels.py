@@ -85,6 +85,8 @@ def open_channel(name: str, address: SecretStr) -> Channel:
         plugin = apprise.Apprise.instantiate(url, asset=asset)
     if plugin is None:
         raise ConfigError(_wrong(url.partition("://")[0].lower()))
+    if plugin.service_name == "E-Mail":
+        plugin.request_rate_per_sec = 0.0  # five seconds between mails would outlast the end of a run
     return Channel(name, str(plugin.service_name), plugin)
 
 

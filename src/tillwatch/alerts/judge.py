@@ -118,14 +118,14 @@ class Judge:
         if self._stand is None:
             return
         if self._scope == "run":
-            return self._moved(now, stand.landed, stand.processed)
+            self._moved(now, stand.landed, stand.processed)
+            return
         if stand.landed > self._stand.landed:
             self._landed_at = now
         self._stand = stand
         rule = _OTHERS_RULE.get(self._scope)
         if rule and not self._stands_in:
             self._conditions[rule].adopt(stand.open.get(rule, {}))
-        return None
 
     def _moved(self, now: Moment, landed: int = 0, processed: int = 0) -> None:
         """Chunks moved in this process. What the other one does is only seen with a stand, so both wait for that."""
