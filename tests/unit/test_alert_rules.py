@@ -229,13 +229,14 @@ def test_a_restart_knows_what_was_told(alerts: Alerts) -> None:
     judged.after(59)
     assert judged.told == []
     judged.after(1)
-    assert judged.told == [("no_new_chunk", "ended", "noon")]
     judged.after(UNSURE_SECONDS)
-    assert judged.told[1:] == [("unreachable", "ended", "noon")]
-    assert judged.alerts[1].subjects == ("quarantine",)
-    judged.hear(Recovered("landing", 3, 9.0), FileFinished("a", 5), *(processed(n) for n in range(11, 90)))
+    assert judged.told == [("unreachable", "ended", "noon")]
+    assert judged.alerts[0].subjects == ("quarantine",)
+    judged.hear(Landed(90, 10))
+    judged.hear(Recovered("landing", 3, 9.0), FileFinished("a", 5), *(processed(n) for n in range(11, 91)))
     judged.after(60)
-    assert {(rule, kind) for rule, kind, _ in judged.told[2:]} == {
+    assert {(rule, kind) for rule, kind, _ in judged.told[1:]} == {
+        ("no_new_chunk", "ended"),
         ("unreachable", "ended"),
         ("file_failed", "ended"),
         ("quarantine_share", "ended"),
@@ -284,6 +285,20 @@ def test_who_judges_what(alerts: Alerts, scope: Scope, at_work: set[str], expect
     judged.after(599, Stand(60, 0, frozenset(at_work)))  # type: ignore[arg-type]
     judged.after(1, Stand(60, 0, frozenset(at_work)))  # type: ignore[arg-type]
     assert {rule for rule, *_ in judged.told} == expected
+
+
+@pytest.mark.parametrize("scope", ["run", "detect"])
+def test_silence_is_over_with_the_next_chunk_wherever_it_is_judged(alerts: Alerts, scope: Scope) -> None:
+    """Also when it was told by an earlier run, and not before a chunk came."""
+    told = {"no_new_chunk": {"": "noon"}}
+    judged = Judged(alerts, scope, known=Known(Stand(5, 5, BOTH, told), seq=1))  # type: ignore[arg-type]
+    judged.after(300, Stand(5, 5, BOTH, told))  # type: ignore[arg-type]
+    assert judged.told == []
+    judged.after(1, Stand(6, 5, BOTH, told))  # type: ignore[arg-type]
+    judged.after(60, Stand(6, 6, BOTH, told))  # type: ignore[arg-type]
+    assert judged.told == [("no_new_chunk", "ended", "noon")]
+    judged.after(600, Stand(6, 6, BOTH))
+    assert judged.told[1:] == [("no_new_chunk", "began", "t301")]
 
 
 def test_who_takes_over_goes_on_with_what_was_told(alerts: Alerts) -> None:

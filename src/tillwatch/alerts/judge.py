@@ -46,6 +46,7 @@ class Judge:
         self._conditions = {rule: Conditions(float(alerts.settle)) for rule in NOTED}
         self._conditions["file_failed"] = self._files.conditions
         self._stand: Stand | None = None
+        self._silent_before = False
         self._landed_at, self._unsure = now, dict[str, float]()
         self._noted_seq: int | None = None
 
@@ -111,6 +112,7 @@ class Judge:
                 self._conditions[rule].adopt(known.stand.open.get(rule, {}))
             self._unsure = dict.fromkeys(self._conditions["unreachable"].open, now.seconds + UNSURE_SECONDS)
             self._stand, self._landed_at = known.stand, now
+            self._silent_before = bool(self._conditions["no_new_chunk"].open)
         if known.seq is not None:
             self._finds.begin(known, now)
 
@@ -121,17 +123,19 @@ class Judge:
             self._moved(now, stand.landed, stand.processed)
             return
         if stand.landed > self._stand.landed:
-            self._landed_at = now
+            self._landed_at, self._silent_before = now, False
         self._stand = stand
         rule = _OTHERS_RULE.get(self._scope)
         if rule and not self._stands_in:
             self._conditions[rule].adopt(stand.open.get(rule, {}))
+            if rule == "no_new_chunk":
+                self._silent_before = bool(self._conditions[rule].open)
 
     def _moved(self, now: Moment, landed: int = 0, processed: int = 0) -> None:
         """Chunks moved in this process. What the other one does is only seen with a stand, so both wait for that."""
         if (stand := self._stand) is not None and self._scope == "run":
             if landed > stand.landed:
-                self._landed_at = now
+                self._landed_at, self._silent_before = now, False
             landed, processed = max(landed, stand.landed), max(processed, stand.processed)
             self._stand = Stand(landed, processed, stand.at_work, stand.open)
 
@@ -163,7 +167,7 @@ class Judge:
         rule, stand = self._alerts.no_new_chunk, self._stand
         if rule is None or stand is None or not self._judges("no_new_chunk"):
             return
-        silent = now.seconds - self._landed_at.seconds >= rule.limit
+        silent = self._silent_before or now.seconds - self._landed_at.seconds >= rule.limit
         if turn := self._conditions["no_new_chunk"].see("", silent, self._landed_at.wall, now):
             title = f"no new chunk for {lasting(rule.limit)}" if turn.kind == "began" else "chunks are landed again"
             yield Alert("no_new_chunk", turn.kind, title, turn.since, now.wall, facts=_of_stand(stand))

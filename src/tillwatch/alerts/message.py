@@ -15,8 +15,8 @@ SUMMED_UP = 20
 """So many different titles are shown of what was held back."""
 
 ADVICE: Mapping[RuleName, str] = {
-    "file_failed": "'tillwatch status' names every such file. Mend what is wrong and bring the rows that are not "
-    "landed under a new name; what is landed stays.",
+    "file_failed": "'tillwatch status' names every such file. One that was refused is read when it is mended; of one "
+    "that was changed or ended early, what is landed stays: bring the rest under a new name.",
     "no_new_chunk": "Look at 'tillwatch status': is ingest at work, and does the source have a file that is not done?",
     "lag": "Look at 'tillwatch status': is detect at work? If it is, it catches up by itself, or is too slow for what "
     "comes in.",
