@@ -98,6 +98,14 @@ def test_smallest(folder: Path) -> None:
         },
         "outputs": {},
         "reports": None,
+        "alerts": {
+            "channels": {},
+            **dict.fromkeys(("file_failed", "no_new_chunk", "lag", "quarantine_share", "unreachable")),
+            "detections": {},
+            "settle": 60,
+            "digest": 60,
+            "per_hour": 20,
+        },
         "engine": "embedded",
         "spark": {"master": None, "state": str(folder / "tillwatch-data/spark"), "buckets": None, "conf": {}},
         "patterns": tuple(
