@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tillwatch.model import Detection
+from tillwatch.state.activity import How
 from tillwatch.state.base import FileStatus, Mechanism, Stream
-
-How = Literal["ended", "stopped", "failed"]
-"""How a run came to its end: all is done; it was asked to stop; an error ended it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +156,13 @@ class FileProblem(Notice):
     name: str = ""
     status: FileStatus | Literal["ignored"] = "broken"
     rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Notice):
+    """Something of the run is served at a URL."""
+
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

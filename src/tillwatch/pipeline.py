@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
 
 from tillwatch.alerts.alert import Scope
-from tillwatch.alerts.configured import channels_of, check_rules, letterhead
-from tillwatch.alerts.watch import Alerting
+from tillwatch.alerts.configured import check_rules
+from tillwatch.alerts.watch import alerting
 from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, object_places, overlaps, reporter, setup
 from tillwatch.config import Settings, load
@@ -27,8 +27,9 @@ from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateErro
 from tillwatch.events import Event, Landed, Notice, Observer, Processed, ignore
 from tillwatch.ingest import IngestSettings, ingest
 from tillwatch.landing import Landing
+from tillwatch.observe.activity import Keeper
 from tillwatch.observe.run import Run, of_ingest
-from tillwatch.observe.together import Together
+from tillwatch.observe.watch import watching
 from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
 from tillwatch.publish.frame import as_frame
@@ -134,12 +135,11 @@ class Pipeline:
 
         Raises FilesSetAside when source files were set aside, after everything else is done.
         """
-        with self._run("run", observer, stop, once=once) as run:
-            self._run_both(run)
+        with self._begun("run", observer, stop, once=once) as begun:
+            self._run(begun)
 
-    def _run_both(self, run: Run) -> None:
+    def _run(self, run: Run) -> None:
         hint, landed_all = threading.Event(), threading.Event()
-
         place = self.settings.landing
         landing = SharedLanding(self.store(place.uri), place.format, place.layout, hint)
 
@@ -155,7 +155,7 @@ class Pipeline:
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
-        with self._run("ingest", observer, stop, once=once) as run:
+        with self._begun("ingest", observer, stop, once=once) as run:
             self._ingest(self.landing, run)
 
     def _ingest(self, landing: Landing, run: Run) -> None:
@@ -176,8 +176,10 @@ class Pipeline:
 
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
-        with self._run("detect", observer, stop, once=once) as run, self._watched(wake := Wake(run.stop)):
-            self._detect(self.landing, wake, run)
+        with self._begun("detect", observer, stop, once=once) as run:
+            wake = Wake(run.stop)
+            with self._watched(wake):
+                self._detect(self.landing, wake, run)
 
     def _detect(self, landing: Landing, wake: Wake, run: Run) -> None:
         with self._at_work("detect", run) as (state, retry, tell):
@@ -295,25 +297,22 @@ class Pipeline:
         )
 
     @contextmanager
-    def _run(self, scope: Scope, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
-        """A run, with alerts beside it where there are rules. Raises ConfigError."""
-        alerts, stop = self.settings.alerts, stop or threading.Event()
-        if not any(alerts.rules()):
-            yield Run(observer, stop, once)
-            return
-        channels, head = channels_of(self.settings), letterhead(self.composed, scope)
-        told = Together(observer)
-        with Alerting(
-            alerts, channels, head, self.opened, self.clock, lambda text: told(Notice(text)), once=once
-        ) as alerting:
-            yield Run(Together(observer, alerting), stop, once, alerting.begin)
+    def _begun(self, scope: Scope, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
+        """A run, with the log, the metrics and the alerts that are configured."""
+        stop = stop or threading.Event()
+        with (
+            watching(self.settings, observer, partial(self.opened, readonly=True)) as heard,
+            alerting(self.composed, scope, heard, self.opened, self.clock, once=once) as (hears, begin),
+        ):
+            yield Run(hears, stop, once, begin)
 
     @contextmanager
     def _at_work(self, mechanism: Mechanism, run: Run) -> Iterator[tuple[State, Retry, Observer]]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
         if mixed_up := list(overlaps(self.composed)):
             raise ConfigError("\n".join(mixed_up))
-        with run.begun(mechanism) as tell, ExitStack() as stack:
+        keeper = Keeper(run.id, mechanism, self.clock)
+        with run.begun(mechanism, keeper) as tell, ExitStack() as stack:
             patience = PATIENCE_ONCE if run.once else None
             retry = Retry(self.clock, run.stop, lambda text: tell(Notice(text)), patience, hear=tell)
             elsewhere = self.settings.state.startswith(SCHEMES)
@@ -321,7 +320,12 @@ class Pipeline:
             state = patient(lambda: stack.enter_context(self.opened()))
             patient(lambda: stack.enter_context(state.lease(mechanism)))
             patient(lambda: run.holds(mechanism, state))
+            stack.enter_context(self.alive(keeper, run, tell))
             yield state, retry, tell
+
+    def alive(self, keeper: Keeper, run: Run, tell: Observer) -> AbstractContextManager[None]:
+        """While open, the state says that a mechanism is at work."""
+        return keeper.beating(self.opened, tell, run.stop)
 
     @contextmanager
     def opened(self, *, readonly: bool = False) -> Iterator[State]:

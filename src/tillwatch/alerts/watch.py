@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tillwatch.alerts.alert import Alert, Known, Moment, Stand
+from tillwatch.alerts.alert import Alert, Known, Moment, Scope, Stand
 from tillwatch.alerts.channels import Channel
+from tillwatch.alerts.configured import channels_of, letterhead
 from tillwatch.alerts.judge import Judge
 from tillwatch.alerts.memory import DETECTIONS, known, noted, stand
 from tillwatch.alerts.message import Letterhead, summary
 from tillwatch.alerts.outgoing import Outgoing
 from tillwatch.alerts.sender import Sender
 from tillwatch.clock import Clock
+from tillwatch.compose import Composed
 from tillwatch.config.alerts import Alerts
 from tillwatch.errors import StateError
-from tillwatch.events import Event
+from tillwatch.events import Event, Notice, Observer
+from tillwatch.observe.together import Together
 from tillwatch.state.base import Mechanism, State
 
 TICK_SECONDS = 0.5
@@ -40,6 +43,35 @@ class _Told:
 
 class _End:
     """The run has ended."""
+
+
+Begin = Callable[[Mechanism, State], None]
+"""Is called with the state when a mechanism has its lease."""
+
+
+def _nothing_to_know(mechanism: Mechanism, state: State) -> None:
+    """Without rules, what earlier runs have told is of no interest."""
+
+
+@contextmanager
+def alerting(
+    composed: Composed,
+    scope: Scope,
+    observer: Observer,
+    opened: Callable[..., AbstractContextManager[State]],
+    clock: Clock,
+    *,
+    once: bool,
+) -> Iterator[tuple[Observer, Begin]]:
+    """An observer of a run that passes on all it hears, with alerts where there are rules. Raises ConfigError."""
+    alerts = composed.settings.alerts
+    if not any(alerts.rules()):
+        yield observer, _nothing_to_know
+        return
+    channels, head = channels_of(composed.settings), letterhead(composed, scope)
+    told = Together(observer)
+    with Alerting(alerts, channels, head, opened, clock, lambda text: told(Notice(text)), once=once) as watcher:
+        yield Together(observer, watcher), watcher.begin
 
 
 class Alerting:

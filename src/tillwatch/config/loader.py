@@ -209,6 +209,9 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
     }
     changed["outputs"] = {name: _output(name, output, at) for name, output in settings.outputs.items()}
     changed["spark"] = settings.spark.model_copy(update={"state": at(settings.spark.state, "spark", "state")})
+    changed["logs"] = settings.logs.model_copy(
+        update={"file": settings.logs.file and at(settings.logs.file, "logs", "file")}
+    )
     changed["reports"] = settings.reports and at(settings.reports, "reports")
     patterns = tree.items.get("patterns")
     if isinstance(patterns, MapNode):

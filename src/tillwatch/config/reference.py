@@ -67,6 +67,8 @@ alerts:
   settle: 1min                       # before an end is told
   digest: 1min                       # of detections and failed files
   per_hour: 20                       # messages to a channel
+logs: {file: ./data/tillwatch.log, format: json, level: info, size: 10MB, count: 5}
+metrics: {listen: "127.0.0.1:9464"}  # served to Prometheus; without it none are
 engine: embedded                     # or spark
 spark: {master: "local[4]", state: ./data/spark, buckets: 4, conf: {spark.driver.memory: 2g}}
 patterns: [PatId1, {PatId2: {transactions: 20}}, PatId3, ./my-patterns/]
@@ -102,6 +104,7 @@ tillwatch.yaml:4:9: source.rows: found 'ten', expected a whole number from 1 to 
   hidden folder there.
 - **Short forms**: `source`, `landing`, `detections` and each lookup may be a plain path or URI, short for a mapping
   with `uri` alone.
+- **Sizes** are `500kB`, `10MB`, `1GB`, or a plain number of bytes.
 - **Durations** are `500ms`, `1s`, `2m`, or a plain number of seconds, at most one day.
 - **Texts** that YAML would read as a number, `true`, `false` or nothing must be in quotes. Unlike in older YAML, `on`,
   `yes` and `no` are texts.

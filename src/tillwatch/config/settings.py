@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
-from tillwatch.config import kinds
+from tillwatch.config import kinds, log_kinds
 from tillwatch.config.alerts import Alerts
 from tillwatch.config.section import Section as Section
 
@@ -255,6 +255,43 @@ class Spark(Section):
     )
 
 
+class Logs(Section):
+    """What a run writes down of what it does. See [what can be seen of a run](../observability.md)."""
+
+    format: Annotated[Literal["text", "json"] | None, log_kinds.FORMAT] = Field(
+        default=None,
+        description="Of the file, `text` where nothing is said. Without a file, the log goes to stderr, instead of the "
+        "progress for people.",
+    )
+    level: Annotated[Literal["debug", "info", "warning", "error"], kinds.one_of(*log_kinds.LEVELS)] = Field(
+        default="info", description="What is less than that is left out."
+    )
+    file: Annotated[str | None, kinds.optional_text("a path")] = Field(
+        default=None, description="The file; each process needs one of its own."
+    )
+    size: Annotated[int, log_kinds.SIZE] = Field(
+        default=10_000_000, description="A file of this size is put aside as `FILE.1`, and a new one begun."
+    )
+    count: Annotated[int, kinds.whole(1, 1000)] = Field(
+        default=5, description="How many of those are kept, `FILE.1` being the newest."
+    )
+
+    @property
+    def on_stderr(self) -> bool:
+        """Whether stderr is the log."""
+        return self.file is None and self.format is not None
+
+
+class Metrics(Section):
+    """Metrics for Prometheus, while a run is at work. See [metrics](../observability.md#metrics)."""
+
+    listen: Annotated[str | None, log_kinds.LISTEN] = Field(
+        default=None,
+        description="Where `/metrics` is served; who can reach that address can read it. Each process needs one of its "
+        "own.",
+    )
+
+
 class PatternChoice(Section):
     """One entry of `patterns`: an id, a YAML file or a folder of them, with thresholds of one's own."""
 
@@ -315,6 +352,8 @@ class Settings(Section):
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
     alerts: Alerts = Field(default=Alerts(), description="What is told to whom, by e-mail, chat or webhook.")
+    logs: Logs = Field(default=Logs(), description="What a run writes down of what it does.")
+    metrics: Metrics = Field(default=Metrics(), description="Metrics of a run, for Prometheus.")
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(
         default="embedded", description="What runs the detection: `embedded` is this process, `spark` a Spark cluster."
     )

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from tillwatch import events
 from tillwatch.config import masked
-from tillwatch.events import Event, How, Notice, Observer, Recovered, RunBegan, RunEnded
+from tillwatch.events import Event, Notice, Observer, Recovered, RunBegan, RunEnded
 from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, FileStarted
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.observe.together import Together
+from tillwatch.state.activity import How
 from tillwatch.state.base import Mechanism, State
 
 

@@ -6,7 +6,7 @@ A store gives the way to its database: how a statement is run, what a transactio
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Any
 
 from tillwatch.errors import StateConflict, StateError
 from tillwatch.model import ChunkInfo, Detection, SourceFile
+from tillwatch.state.activity import SqlActivity
 from tillwatch.state.base import (
     ChunkRecord,
     Commit,
@@ -46,7 +47,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(ABC):
+class SqlState(SqlActivity):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types
