@@ -65,7 +65,7 @@ class Judge:
                 self._finds.add(event, now)
             case FileProblem() if self._alerts.file_failed:
                 self._files.failed(event, now)
-            case FileFinished(name=name):
+            case FileFinished(name=name) if self._alerts.file_failed:
                 self._files.mended(name, now)
             case Retried():
                 self._unsure.pop(event.place, None)

@@ -105,7 +105,8 @@ class Alerting:
 
     def __call__(self, event: Event) -> None:
         """Hears an event; returns at once."""
-        self._inbox.put((event, self._now()))
+        if not self._over.is_set():
+            self._inbox.put((event, self._now()))
 
     def begin(self, mechanism: Mechanism, state: State) -> None:
         """A mechanism begins, with this state: what earlier runs have told is known from there. Raises StateError."""
@@ -143,6 +144,7 @@ class Alerting:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - its text is of nobody's making, so only its kind is told
+                self._over.set()
                 self._notice(f"alerts: ended by a defect ({type(error).__name__}); the pipeline goes on without them")
 
         return guarded
