@@ -300,8 +300,9 @@ class Pipeline:
     def _begun(self, scope: Scope, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
         """A run, with the log, the metrics and the alerts that are configured."""
         stop = stop or threading.Event()
+        patterns = [plan.pattern.id for plan in self.composed.program.plans if not plan.pattern.shadow]
         with (
-            watching(self.settings, observer, partial(self.opened, readonly=True)) as heard,
+            watching(self.settings, observer, partial(self.opened, readonly=True), patterns) as heard,
             alerting(self.composed, scope, heard, self.opened, self.clock, once=once) as (hears, begin),
         ):
             yield Run(hears, stop, once, begin)
