@@ -170,6 +170,7 @@ def test_what_is_found_before_there_are_alerts_is_not_told(site: Site) -> None:
     assert site.hook.titles == []
 
 
+@pytest.mark.slow
 def test_lag_and_silence_begin_and_end(site: Site) -> None:
     """Each once, to both channels, while a run goes on."""
     site.pipeline().ingest(once=True)
@@ -182,15 +183,14 @@ def test_lag_and_silence_begin_and_end(site: Site) -> None:
         new.rename(new.with_name("c.csv"))
         site.hook.wait_for(lambda i: "source: chunks are landed again" in i.titles)
     titles = [title.removeprefix("source: ") for title in site.hook.titles]
-    assert titles[:4] == [
-        "detection is 8 chunks behind, over 5",
-        f"detection is {titles[1].split()[2]} chunks behind: no longer too far",
-        "no new chunk for 1 s",
-        "chunks are landed again",
-    ]
+    lag = [title for title in titles if "behind" in title][:2]
+    assert lag == ["detection is 8 chunks behind, over 5", lag[1]] and lag[1].endswith("behind: no longer too far")
+    silence = [title for title in titles if "behind" not in title]
+    assert silence[:2] == ["no new chunk for 1 s", "chunks are landed again"]
     assert site.mail.titles == site.hook.titles
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_reached_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once, by its name in the configuration with the last error; and when it can be reached again."""
     faults = [Fault("put", "*.parquet", n) for n in range(2, 6)]
@@ -208,6 +208,7 @@ def test_a_place_that_cannot_be_reached_is_told(site: Site, monkeypatch: pytest.
     assert site.noted("unreachable.run") == {}
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_tells(site: Site) -> None:
     """Ingest tells the lag while nobody detects, and its end when somebody has; detect tells nothing of it."""
     site.rules("lag: 5")
@@ -219,6 +220,7 @@ def test_of_two_processes_one_tells(site: Site) -> None:
     assert site.hook.titles[1].endswith("no longer too far")
 
 
+@pytest.mark.slow
 def test_a_killed_run_tells_nothing_twice(site: Site) -> None:
     """After kill -9 an alert that was told is known, and its end is told by the next run."""
     site.rules("no_new_chunk: 500ms")
@@ -245,6 +247,7 @@ def until(true: Callable[[], bool]) -> None:
         threading.Event().wait(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["hangs", "is down", "refuses"])
 def test_a_channel_in_trouble_does_not_slow_a_run(site: Site, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The work takes as long as without alerts; the end waits for a few seconds at most, and says what was not sent."""
@@ -259,8 +262,8 @@ def test_a_channel_in_trouble_does_not_slow_a_run(site: Site, trouble: str, monk
         monkeypatch.setenv("HOOK", "json://127.0.0.1:9/nobody")
     site.notices.clear()
     work, end = seconds(site)
-    assert work < 2 * plain + 1
-    assert end < 8
+    assert work < plain + 3
+    assert end < 9
     assert any("hook" in notice and "could not be sent before the end" in notice for notice in site.notices)
     assert len(site.mail.titles) >= 2
 
