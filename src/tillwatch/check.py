@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tillwatch.alerts.configured import channels_of, rules_in_words
 from tillwatch.compose import Composed, object_places, overlaps
 from tillwatch.config import Output, Settings, is_uri, masked
 from tillwatch.config.mounted import secret_of
@@ -61,6 +62,7 @@ def check(pipeline: Pipeline) -> Report:
     odd = list(_pattern_findings(composed))
     problems = [text for text, wrong in odd if wrong]
     problems += [*_source_problems(pipeline), *_lookup_problems(composed), *_place_problems(composed)]
+    problems += _channel_problems(pipeline)
     if not problems:
         problems += [*_layout_problems(pipeline), *_state_problems(pipeline)]
     return Report(tuple(plan(pipeline)), tuple(problems), tuple(text for text, wrong in odd if not wrong))
@@ -84,6 +86,7 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
         place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
         yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
     yield from _place_lines(pipeline)
+    yield from _alert_lines(settings)
     yield from _engine_lines(settings)
     for each in composed.program.plans:
         yield from _pattern_lines(each)
@@ -109,6 +112,13 @@ def _place_lines(pipeline: Pipeline) -> Iterator[str]:
         yield f"            not asked now, but tried first thing in a run: {', '.join(first)}"
     if later := [name for name in elsewhere if name not in TRIED_FIRST]:
         yield f"            not asked now, but when a run writes there: {', '.join(later)}"
+
+
+def _alert_lines(settings: Settings) -> Iterator[str]:
+    """Channels by name only: their addresses are secret."""
+    for number, name in enumerate(settings.alerts.channels):
+        yield f"{'' if number else 'alerts':<12}channel {name}"
+    yield from (f"            {line}" for line in rules_in_words(settings.alerts))
 
 
 def _engine_lines(settings: Settings) -> Iterator[str]:
@@ -244,6 +254,15 @@ def _secret_problems(name: str, output: Output) -> Iterator[str]:
         secret_of(output.secret_env, output.secret_file)()
     except TillwatchError as error:
         yield f"outputs.{name}: {error}"
+
+
+def _channel_problems(pipeline: Pipeline) -> list[str]:
+    """Channels whose address is none; nothing is sent."""
+    try:
+        channels_of(pipeline.settings)
+    except TillwatchError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _unwritable(name: str, folder: Path) -> Iterator[str]:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
+from tillwatch.alerts.alert import Scope
+from tillwatch.alerts.configured import check_rules
+from tillwatch.alerts.watch import alerting
 from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, object_places, overlaps, reporter, setup
 from tillwatch.config import Settings, load
@@ -68,6 +71,7 @@ class Pipeline:
         self._source = source  # the file and the overrides that the settings are from
         self.clock: Clock = clock or SystemClock(settings.detections.timezone)
         self.composed: Composed = compose(settings, rules=rules)
+        check_rules(self.composed)
         self._setup: Setup | None = None
 
     @classmethod
@@ -146,7 +150,7 @@ class Pipeline:
 
         Raises FilesSetAside when source files were set aside, after everything else is done.
         """
-        with self._begun(observer, stop, once=once) as begun:
+        with self._begun("run", observer, stop, once=once) as begun:
             self._run(begun)
 
     def _run(self, run: Run) -> None:
@@ -166,7 +170,7 @@ class Pipeline:
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
-        with self._begun(observer, stop, once=once) as run:
+        with self._begun("ingest", observer, stop, once=once) as run:
             self._ingest(self.landing, run)
 
     def _ingest(self, landing: Landing, run: Run) -> None:
@@ -187,7 +191,7 @@ class Pipeline:
 
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
-        with self._begun(observer, stop, once=once) as run:
+        with self._begun("detect", observer, stop, once=once) as run:
             wake = Wake(run.stop)
             with self._watched(wake):
                 self._detect(self.landing, wake, run)
@@ -323,11 +327,15 @@ class Pipeline:
         )
 
     @contextmanager
-    def _begun(self, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
-        """A run, with the log and the metrics that are configured."""
+    def _begun(self, scope: Scope, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
+        """A run, with the log, the metrics and the alerts that are configured."""
+        stop = stop or threading.Event()
         patterns = [plan.pattern.id for plan in self.composed.program.plans if not plan.pattern.shadow]
-        with watching(self.settings, observer, partial(self.opened, readonly=True), patterns) as heard:
-            yield Run(heard, stop or threading.Event(), once)
+        with (
+            watching(self.settings, observer, partial(self.opened, readonly=True), patterns) as heard,
+            alerting(self.composed, scope, heard, self.opened, self.clock, once=once) as (hears, begin),
+        ):
+            yield Run(hears, stop, once, begin)
 
     @contextmanager
     def _at_work(self, mechanism: Mechanism, run: Run) -> Iterator[tuple[State, Retry, Observer]]:
@@ -342,6 +350,7 @@ class Pipeline:
             patient = retry if elsewhere else replace(retry, patience=0.0)
             state = patient(lambda: stack.enter_context(self.opened()))
             patient(lambda: stack.enter_context(state.lease(mechanism)))
+            patient(lambda: run.holds(mechanism, state))
             stack.enter_context(self.alive(keeper, run, tell))
             yield state, retry, tell
 

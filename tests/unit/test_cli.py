@@ -45,7 +45,7 @@ CONFIGURED = (
     "backtest",
     "compact",
 )
-ARGUMENTS = {"names", "kind", "out", "shell", "action", "places", "seq", "pattern", "drafts"}
+ARGUMENTS = {"names", "kind", "out", "shell", "action", "places", "seq", "pattern", "drafts", "channel"}
 NEEDED = {"explain": ("1",), "why-not": ("PatId2", "--customer", "C", "--merchant", "M")}
 """Arguments without which a call is wrong."""
 SHELLS = ("bash", "zsh", "fish")
@@ -86,6 +86,7 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "detections",
         "quality",
         "audit",
+        "alerts",
         "explain",
         "why-not",
         "backtest",
@@ -119,7 +120,8 @@ def test_examples_are_calls_that_are_understood(example: Example) -> None:
 
 def test_commands_on_a_pipeline_take_its_configuration() -> None:
     """All commands but those that make data and completion take -c and --set; the working ones take --once."""
-    assert {name for name in COMMANDS if {"-c", "--config", "--set"} <= options(name)} == {*CONFIGURED, "state"}
+    taking = {name for name in COMMANDS if {"-c", "--config", "--set"} <= options(name)}
+    assert taking == {*CONFIGURED, "state", "alerts"}
     assert {name for name in COMMANDS if "--once" in options(name)} == {"run", "ingest", "detect"}
 
 

@@ -27,7 +27,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
-TOP_KEYS += "outputs, reports, logs, metrics, engine, spark, patterns, shadow"
+TOP_KEYS += "outputs, reports, alerts, logs, metrics, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -99,6 +99,14 @@ def test_smallest(folder: Path) -> None:
         },
         "outputs": {},
         "reports": None,
+        "alerts": {
+            "channels": {},
+            **dict.fromkeys(("file_failed", "no_new_chunk", "lag", "quarantine_share", "unreachable")),
+            "detections": {},
+            "settle": 60,
+            "digest": 60,
+            "per_hour": 20,
+        },
         "logs": {"format": None, "level": "info", "file": None, "size": 10_000_000, "count": 5},
         "metrics": {"listen": None},
         "engine": "embedded",

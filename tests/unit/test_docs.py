@@ -268,6 +268,8 @@ def test_yaml(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert [e.name for e in pattern.examples if not run(settings, pattern, e).ok] == []
         return
     monkeypatch.chdir(tmp_path)
+    for name in re.findall(r"\$\{(\w+)\}", block.text):
+        monkeypatch.setenv(name, "json://127.0.0.1/alerts")
     Path("my-patterns").mkdir()
     Path("my-patterns/own.yaml").write_text(ANY_PATTERN, "utf-8")
     rest = "".join(f"{key}: {value}\n" for key, value in SMALLEST.items() if key not in root.items)

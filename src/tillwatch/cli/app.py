@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tillwatch.cli.alerts import alerts
 from tillwatch.cli.audit import audit
 from tillwatch.cli.backtest import backtest
 from tillwatch.cli.check import check
@@ -31,7 +32,7 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
             "First steps": (demo, generate, check),
             "Patterns": (test, schema),
             "Work": (run, ingest, detect),
-            "Look": (status, detections, quality, audit),
+            "Look": (status, detections, quality, audit, alerts),
             "Trust": (explain, why_not, backtest),
             "Keep": (state, compact),
             "Shell": (completion,),

@@ -6,7 +6,13 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from tillwatch.config.secrets import all_from_environment, holds_secret, is_secret_key, is_secret_setting
+from tillwatch.config.secrets import (
+    all_from_environment,
+    holds_secret,
+    is_open_channel,
+    is_secret_key,
+    is_secret_setting,
+)
 from tillwatch.config.yaml import ListNode, MapNode, Node, Place, Problem, ScalarNode, shown_text
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
@@ -93,7 +99,8 @@ def secrets_in(node: Node, path: tuple[str, ...] = ()) -> Iterator[Problem]:
             yield from secrets_in(item, path)
     elif isinstance(node, ScalarNode) and isinstance(node.value, str):
         named = bool(path) and (is_secret_setting if path[:2] == ("spark", "conf") else is_secret_key)(path[-1])
-        if (named and not all_from_environment(node.raw)) or holds_secret(node.raw):
+        open_address = path[:2] != ("alerts", "channels") or is_open_channel(node.raw)
+        if (named and not all_from_environment(node.raw)) or holds_secret(node.raw) or not open_address:
             yield _secret(node.place, path)
 
 

@@ -143,7 +143,8 @@ def _mismatch(details: ErrorDetails, path: tuple[str, ...], node: Node) -> str:
     if kind == "rule":
         return details["msg"]
     # Who misreads `secret_env` writes the secret itself there.
-    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env" or (path[0] == "spark" and is_secret_setting(path[-1]))
+    hidden = is_secret_key(path[-1]) or path[-1] == "secret_env" or _is_address(path, node)
+    hidden = hidden or (path[0] == "spark" and is_secret_setting(path[-1]))
     found = f"found {'***' if hidden else node.shown()}"
     if isinstance(node, ScalarNode) and is_replaced(node.raw):
         found += " from the environment"
@@ -153,6 +154,12 @@ def _mismatch(details: ErrorDetails, path: tuple[str, ...], node: Node) -> str:
         return f"{found}, expected at least one entry"
     is_short = path[0] in SHORT or (path[0] == "lookups" and len(path) == 2)
     return f"{found}, expected {'a path or URI, or a mapping' if is_short else 'a mapping'}"
+
+
+def _is_address(path: tuple[str, ...], node: Node) -> bool:
+    """Whether a value is, or was meant to be, the address of a channel, which is secret as a whole."""
+    in_alerts = path[0] == "alerts" and isinstance(node, ScalarNode) and "://" in node.raw
+    return in_alerts or path[:2] == ("alerts", "channels")
 
 
 def _written_path(location: Location, tree: MapNode) -> tuple[str, ...]:

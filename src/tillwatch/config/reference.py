@@ -56,6 +56,17 @@ outputs:                             # further places, by name
   table: {format: delta, uri: ./data/delta}
   bank: {format: webhook, uri: "https://bank.example/hooks", secret_env: BANK_HOOK_SECRET}
 reports: ./data/reports              # quality reports at the end of a run
+alerts:
+  channels: {ops: "mailto://mail.bank.example/?from=tillwatch@bank.example&to=ops@bank.example"}
+  file_failed: true
+  no_new_chunk: 10min
+  lag: {over: 50, channels: [ops]}   # all channels when none is named
+  quarantine_share: {over: 5%, chunks: 20}
+  unreachable: 2min
+  detections: [PatId1]               # or {PatId1: [ops]}
+  settle: 1min                       # before an end is told
+  digest: 1min                       # of detections and failed files
+  per_hour: 20                       # messages to a channel
 logs: {file: ./data/tillwatch.log, format: json, level: info, size: 10MB, count: 5}
 metrics: {listen: "127.0.0.1:9464"}  # served to Prometheus; without it none are
 engine: embedded                     # or spark

@@ -94,7 +94,7 @@ def _field(name: str, field: FieldInfo) -> dict[str, Any]:
         schema = _patterns(field)
     else:
         schema = _value(field.annotation, field.metadata)
-        if name in SHORT:
+        if name in SHORT and _is_section(field.annotation):  # and no value of the same name within a section
             schema = {"anyOf": [schema_of(kinds.PLACE), schema]}
     if isinstance(field.default, str | int | float):
         schema = {**schema, "default": field.default}
@@ -109,7 +109,7 @@ def _value(annotation: Any, marks: Any = ()) -> dict[str, Any]:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _value(parts[0], annotation.__metadata__)
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+    if _is_section(annotation):
         section = _section(annotation)
         return {"anyOf": [schema_of(kinds.PLACE), section]} if annotation is Lookup else section
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -132,6 +132,10 @@ def schema_of(kind: Kind) -> Mapping[str, Any]:
 def _kind(kind: Kind) -> dict[str, Any]:
     schema = dict(schema_of(kind))
     return schema if kind.is_text else {"anyOf": [schema, _VARIABLE]}
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def _mapping(key: Any, value: Any) -> dict[str, Any]:

@@ -15,6 +15,8 @@ _IN_QUERY = re.compile(rf"((?:^|[?&;])\s*[\w-]*(?:{_SECRET_WORDS}|\bsig|signatur
 _IN_USERINFO = re.compile(r"(://[^:@/\s]*:)(.+)@", re.DOTALL)
 _USERINFO_FROM_ENVIRONMENT = re.compile(r"://[^:@/\s]*:(?:\$\{\w+\})+@")
 _ENVIRONMENT = re.compile(r"(?<!\$)\$\{\w+\}")
+_OPEN_CHANNEL = re.compile(r"(?:mailtos?|jsons?|xmls?|forms?|r?syslog)://", re.IGNORECASE)
+_HEADER_OR_PASS = re.compile(r"[?&](?:\+[^=&]*|%2B[^=&]*|pass)=([^&]*)", re.IGNORECASE)
 # Keys and tokens that are known when seen: those of AWS and of Google.
 _KNOWN_KEY = re.compile(r"\b(?:(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[\w-]{35}|ya29\.[\w-]{8,}|GOOG1[A-Z0-9]{20,})")
 
@@ -83,6 +85,20 @@ def holds_secret(text: str) -> bool:
     if _IN_USERINFO.search(text) and not _USERINFO_FROM_ENVIRONMENT.search(text):
         return True
     return any(_ENVIRONMENT.sub("", match[2]) for match in _IN_QUERY.finditer(text))
+
+
+def is_open_channel(text: str) -> bool:
+    """Whether the address of a channel for alerts, as written in a file, tells nothing that lets people in.
+
+    Of mail and plain webhooks that is known. Those of other services are tokens by nature, so something of them must be
+    taken from `${…}`.
+
+    >>> is_open_channel("mailto://mail.bank.example/?to=ops@bank.example"), is_open_channel("slack://a/b/c")
+    (True, False)
+    """
+    if _OPEN_CHANNEL.match(text):
+        return all(not _ENVIRONMENT.sub("", match[1]).strip() for match in _HEADER_OR_PASS.finditer(text))
+    return _ENVIRONMENT.search(text) is not None
 
 
 def all_from_environment(text: str) -> bool:

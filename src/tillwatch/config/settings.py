@@ -10,10 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from tillwatch.config import kinds, log_kinds
+from tillwatch.config.alerts import Alerts
+from tillwatch.config.section import Section as Section
 
 Place = Annotated[str, kinds.PLACE]
 Column = Annotated[str | kinds.Sql, kinds.COLUMN]
@@ -24,12 +26,6 @@ Seconds = Annotated[float, kinds.SECONDS]
 Name = Annotated[str, kinds.NAME]
 Aggregate = Annotated[str, kinds.AGGREGATE]
 Number = Annotated[int | Decimal, kinds.NUMBER]
-
-
-class Section(BaseModel):
-    """A mapping: its keys are known, and it does not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(Section):
@@ -368,6 +364,7 @@ class Settings(Section):
     reports: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
+    alerts: Alerts = Field(default=Alerts(), description="What is told to whom, by e-mail, chat or webhook.")
     logs: Logs = Field(default=Logs(), description="What a run writes down of what it does.")
     metrics: Metrics = Field(default=Metrics(), description="Metrics of a run, for Prometheus.")
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(

@@ -91,7 +91,8 @@ def _or_empty(node: Node) -> Node:
 def overridden(root: MapNode, override: str, problems: list[Problem]) -> MapNode:
     """The written-out tree with one `KEY=VALUE` set; a wrong one is added to `problems` instead."""
     key, equals, text = override.partition("=")
-    shown = "***" if may_hold_secret(override) else shown_text(text)
+    is_address = key.partition(".")[0] == "alerts" and "://" in text
+    shown = "***" if is_address or may_hold_secret(override) else shown_text(text)
     place = Place(f"--set {shown_text(key)}{equals}{shown if equals else ''}")
     path = _path(key)
     if not equals or not all(path):

@@ -35,7 +35,9 @@ def redactor_for(settings: Settings) -> Redact:
     """The same with the secrets that the configuration and the environment have for a pipeline."""
     named = {output.secret_env for output in settings.outputs.values() if output.secret_env}
     in_spark = (value for name, value in settings.spark.conf.items() if is_hidden_setting(name))
-    return redactor([*hidden(named), *_written(settings.model_dump()), *in_spark])
+    channels = [address.get_secret_value() for address in settings.alerts.channels.values()]
+    written = [*_written(settings.model_dump()), *_written(channels)]
+    return redactor([*hidden(named), *written, *channels, *in_spark])
 
 
 def _written(value: object) -> Iterator[str]:

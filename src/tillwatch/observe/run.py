@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
@@ -15,16 +15,20 @@ from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, FileStarted
 from tillwatch.ingest import Event as IngestEvent
 from tillwatch.observe.together import Together
 from tillwatch.state.activity import How
-from tillwatch.state.base import Mechanism
+from tillwatch.state.base import Mechanism, State
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call of run, ingest or detect. `id`, 32 hexadecimal digits, is the same for both mechanisms of it."""
+    """One call of run, ingest or detect. `id`, 32 hexadecimal digits, is the same for both mechanisms of it.
+
+    `holds` is called with the state when a mechanism has its lease, before it does anything; it may raise StateError.
+    """
 
     observer: Observer
     stop: threading.Event
     once: bool
+    holds: Callable[[Mechanism, State], None] = lambda mechanism, state: None
     id: str = field(default_factory=lambda: uuid4().hex)
 
     @contextmanager

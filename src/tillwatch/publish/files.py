@@ -71,17 +71,17 @@ def publish(
     """
     waiting = state.unpublished(stream)
     for first in range(0, len(waiting), MARKED_AT_ONCE):
-        done: dict[FilePlan, tuple[int, ...]] = {}
+        done: list[tuple[FilePlan, tuple[int, ...]]] = []
         try:
             for plan in waiting[first : first + MARKED_AT_ONCE]:
                 data, chunks = bytes_of(state, plan, stream)
                 put_planned(store, plan.name, plan, data)
-                done[plan] = chunks
+                done.append((plan, chunks))
         finally:
             if done:
-                state.mark_published([*done], now(), stream)
-        for plan, chunks in done.items():
-            on_published(plan, chunks)
+                state.mark_published([plan for plan, _ in done], now(), stream)
+            for plan, chunks in done:
+                on_published(plan, chunks)
     return waiting
 
 
