@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import polars as pl
 from tillwatch.clock import Clock, SystemClock
 from tillwatch.compose import Composed, compose, overlaps, reporter, setup
 from tillwatch.config import Settings, load
-from tillwatch.detect.loop import Detect, Processed, Wake
+from tillwatch.detect.loop import Detect, Processed, Recovered, Wake
 from tillwatch.detect.setup import Setup
 from tillwatch.edits import Edits, History, history_of
 from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateError
@@ -42,10 +42,11 @@ PATIENCE_ONCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """Progress of ingest: a chunk of so many rows is in the landing zone."""
+    """Progress of ingest: a chunk of so many rows is in the landing zone; `part` as of ChunkLanded."""
 
     chunk: int
     rows: int
+    part: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Notice:
     text: str
 
 
-Event = Landed | Processed | Notice
+Event = Landed | Processed | Recovered | Notice
 Observer = Callable[[Event], None]
 
 
@@ -341,8 +342,8 @@ class Pipeline:
 def _pass_on(event: IngestEvent, observer: Observer) -> None:
     """What a person wants to know of ingest."""
     match event:
-        case ChunkLanded(info=info):
-            observer(Landed(info.number, info.rows))
+        case ChunkLanded(info=info, part=part):
+            observer(Landed(info.number, info.rows, part))
         case FileFinished(record=record) if record.problem:
             observer(Notice(f"{record.file.name} {record.problem}"))
         case FileIgnored(name=name, reason=reason):

@@ -1,4 +1,4 @@
-"""The first SIGINT or SIGTERM asks to stop, a SIGINT after it ends the process at once."""
+"""Signals: the first SIGINT or SIGTERM asks to stop, a SIGINT after it ends at once; or SIGTERM closes what is open."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tillwatch.cli.outcome import INTERRUPTED
+from tillwatch.cli.outcome import INTERRUPTED, TERMINATED
 
 _ASKING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM ends the process as it does otherwise, but closes what is open before, as a terminal that is drawn on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _unwind(number: int, frame: object) -> None:
+    raise SystemExit(TERMINATED)
 
 
 @contextmanager

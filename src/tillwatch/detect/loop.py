@@ -50,6 +50,14 @@ class Processed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovered:
+    """Progress before the first chunk, or at an edit of patterns: so many of `chunks` were read again."""
+
+    done: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """How detect learns of new chunks: `hint` may be set at any time; `upstream_done` says no more will come."""
 
@@ -74,7 +82,7 @@ class Detect:
         quarantined: Store,
         clock: Clock,
         retry: Retry,
-        on_progress: Callable[[Processed], None] = lambda _: None,
+        on_progress: Callable[[Processed | Recovered], None] = lambda _: None,
         edits: Edits | None = None,
     ) -> None:
         self._at_work, self._edits = folding(setup), edits
@@ -122,10 +130,13 @@ class Detect:
         now = self._clock.now()
         claim = (setup.fingerprint, setup.meaning, now, tables, setup.rules)
         cursor = self._retry(lambda: self._state.start(*claim))
-        recover(self._fold, self._at_work.decoder, self._landing, self._state, cursor, self._retry)
+        recover(self._fold, self._at_work.decoder, self._landing, self._state, cursor, self._retry, self._recovered)
         self._next, self._saved = cursor.chunk, cursor.tables
         self._refused = self._retry(lambda: self._state.get_meta(REFUSED)) or ""
         self._outbox.start()
+
+    def _recovered(self, done: int, chunks: int) -> None:
+        self._on_progress(Recovered(done, chunks))
 
     def _work(self) -> bool:
         """Folds and commits the chunks that wait, up to a batch; says whether there were any."""
@@ -157,7 +168,7 @@ class Detect:
         before = self._setup.program
         setup = replace(setup, program=following(before, setup.program, self._next))
         try:
-            made = changed(before, setup, self._next, self._landing, self._state, self._retry)
+            made = changed(before, setup, self._next, self._landing, self._state, self._retry, self._recovered)
         except PatternError as error:
             self._edits.refuse(str(error))
             self._edit()

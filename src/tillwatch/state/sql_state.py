@@ -363,6 +363,10 @@ class SqlState(ABC):
         """All rows of a table, in the order of its key."""
         return self._rows(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")  # noqa: S608
 
+    def size(self, table: str) -> int:
+        """How many rows a table has."""
+        return int(self._one(f'SELECT count(*) FROM "{table}"'))  # noqa: S608
+
     def fill(self, contents: Mapping[tuple[str, tuple[str, ...]], Iterable[Row]], rows: Sequence[TableRows]) -> None:
         """Adds rows to tables, by name and columns, and to tables of running values, all in one transaction."""
         with self._transaction():
