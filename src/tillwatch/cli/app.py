@@ -17,6 +17,7 @@ from tillwatch.cli.explain import explain
 from tillwatch.cli.generate import generate
 from tillwatch.cli.ingest import ingest
 from tillwatch.cli.quality import quality
+from tillwatch.cli.report import report
 from tillwatch.cli.run import run
 from tillwatch.cli.schema import schema
 from tillwatch.cli.state import state
@@ -31,7 +32,7 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
             "First steps": (demo, generate, check),
             "Patterns": (test, schema),
             "Work": (run, ingest, detect),
-            "Look": (status, detections, quality, audit),
+            "Look": (status, detections, quality, report, audit),
             "Trust": (explain, why_not, backtest),
             "Keep": (state, compact),
             "Shell": (completion,),

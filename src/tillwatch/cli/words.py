@@ -1,10 +1,9 @@
-"""Numbers and evidence as a person reads them."""
+"""Numbers as a person reads them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 
 def many(count: int, noun: str) -> str:
@@ -103,30 +102,3 @@ def by_pattern(found: Mapping[str, int]) -> str:
     total = sum(found.values())
     parts = ", ".join(f"{pattern} {count:,}" for pattern, count in found.items())
     return many(total, "detection") + (f" ({parts})" if total else "")
-
-
-def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """A detection's evidence, a line for each feature, rank and quantile.
-
-    >>> list(evidence_lines({"features": {"transactions": 80, "avg_amount": 22.125}}))
-    ['transactions is 80', 'avg_amount is 22.125']
-    >>> rank = {"value": 0.9375, "rank": 1201, "population": 1281, "cut_off": 93}
-    >>> list(evidence_lines({"ranks": {"percent_rank(transactions) over merchant": rank}}))
-    ['percent_rank(transactions) over merchant is 0.9375: rank 1,201 of 1,281, cut-off at 93']
-    """
-    for name, value in (*evidence.get("columns", {}).items(), *evidence.get("features", {}).items()):
-        yield f"{name} is {_value(value)}"
-    for name, rank in evidence.get("ranks", {}).items():
-        place = f"rank {_value(rank['rank'])} of {_value(rank['population'])}"
-        cut = "" if rank["cut_off"] is None else f", cut-off at {_value(rank['cut_off'])}"
-        yield f"{name} is {_value(rank['value'])}: {place}{cut}"
-    for name, quantile in evidence.get("quantiles", {}).items():
-        yield f"{name} is {_value(quantile['value'])}, over {_value(quantile['population'])}"
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, float):
-        return f"{value:,.4f}".rstrip("0").rstrip(".")
-    return f"{value:,}" if isinstance(value, int) else str(value)

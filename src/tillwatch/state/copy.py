@@ -50,7 +50,7 @@ TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}
 """Every table but those of running values, with the columns that are not made from others."""
 
 
-STEP = 10_000
+STEP = 1_000
 """Rows after which `on_progress` hears again."""
 
 

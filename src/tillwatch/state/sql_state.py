@@ -6,7 +6,7 @@ A store gives the way to its database: how a statement is run, what a transactio
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
@@ -30,6 +30,7 @@ from tillwatch.state.base import (
     Totals,
     base_of,
 )
+from tillwatch.state.figures import SqlFigures
 from tillwatch.state.queries import named, read_sql
 from tillwatch.state.sql_rows import (
     FILES,
@@ -46,7 +47,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(ABC):
+class SqlState(SqlFigures):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types
@@ -362,10 +363,6 @@ class SqlState(ABC):
     def contents(self, table: str, columns: Sequence[str], key: Sequence[str]) -> Iterator[Row]:
         """All rows of a table, in the order of its key."""
         return self._rows(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(key)}")  # noqa: S608
-
-    def size(self, table: str) -> int:
-        """How many rows a table has."""
-        return int(self._one(f'SELECT count(*) FROM "{table}"'))  # noqa: S608
 
     def fill(self, contents: Mapping[tuple[str, tuple[str, ...]], Iterable[Row]], rows: Sequence[TableRows]) -> None:
         """Adds rows to tables, by name and columns, and to tables of running values, all in one transaction."""
