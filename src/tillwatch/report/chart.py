@@ -17,6 +17,9 @@ WIDTH, HEIGHT = 1000, 100
 COLOURS = 8
 """Classes c0 to c7 of the style sheet; the last one is of what is not told apart."""
 
+DOTS = 60
+"""Points of a line that are drawn as dots, at most: more would hide it."""
+
 Points = Sequence[tuple[float, float]]
 
 
@@ -43,7 +46,7 @@ class Scale:
     """From 0 upward to `top`, marked every `step`.
 
     >>> Scale.upto(86), Scale.upto(3), Scale.upto(0.7, whole=False), Scale.upto(0)
-    (Scale(top=100.0, step=50.0), Scale(top=3.0, step=1.0), Scale(top=0.8, step=0.2), Scale(top=1.0, step=1.0))
+    (Scale(top=100.0, step=25.0), Scale(top=3.0, step=1.0), Scale(top=0.8, step=0.2), Scale(top=1.0, step=1.0))
     """
 
     top: float
@@ -76,7 +79,8 @@ def curve(title: str, lines: Sequence[Line], ends: Sequence[str], mark: float | 
     """Points joined by straight lines; `mark` is an x that is marked when it is in the picture."""
     plane = _Plane.of([p for line in lines for p in line.points], whole=not unit)
     drawn = "".join(_path(line, plane.joined(line.points)) for line in lines)
-    drawn += "".join(f'<path class="dot {line.look}" d="{plane.dots(line.points)}"/>' for line in lines)
+    few = [line for line in lines if len(line.points) <= DOTS]
+    drawn += "".join(f'<path class="dot {line.look}" d="{plane.dots(line.points)}"/>' for line in few)
     if mark is not None and plane.least <= mark <= plane.most:
         at = f"{plane.x(mark):.1f}"
         drawn += f'<line class="mark" x1="{at}" x2="{at}" y1="0" y2="{HEIGHT}"/>'

@@ -27,21 +27,30 @@ def section(title: str, body: str, about: str = "") -> Html:
     return Html(f"<section><h2>{html(title)}</h2>{said}{body}</section>")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: Collection[str] = ()) -> Html:
-    """A table, its first column heads the rows; "None." when it has none. Columns are numbers but for `texts`."""
-    kinds = [' class="text"' if name in texts else "" for name in head]
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], texts: Collection[str] = (), brief: Collection[str] = ()
+) -> Html:
+    """A table, its first column heads the rows; "None." when it has none.
+
+    Columns are numbers but for `texts`, and those with `brief` words, which are not broken.
+    """
+    kinds = [' class="text"' if name in texts else ' class="brief"' if name in brief else "" for name in head]
     lines = [_row(row, kinds) for row in rows]
     if not lines:
         return Html("<p>None.</p>")
     cells = "".join(f'<th scope="col"{kind}>{html(name)}</th>' for name, kind in zip(head, kinds, strict=True))
-    body = "\n".join(lines)
-    return Html(f"<table><thead><tr>{cells}</tr></thead><tbody>\n{body}\n</tbody></table>")
+    label, body = html(", ".join(filter(None, head))), "\n".join(lines)
+    return Html(
+        f'<div class="scroll" role="group" tabindex="0" aria-label="{label}">'
+        f"<table><thead><tr>{cells}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+    )
 
 
 def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
     first, *rest = map(html, row)
+    kind = kinds[0]
     cells = "".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(rest, kinds[1:], strict=True))
-    return f'<tr><th scope="row">{first}</th>{cells}</tr>'
+    return f'<tr><th scope="row"{kind}>{first}</th>{cells}</tr>'
 
 
 def facts(values: Mapping[str, str]) -> Html:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +17,6 @@ from tillwatch.report.parts import Html, behind, facts, html, listing, section, 
 from tillwatch.report.run import Run, cumulated
 from tillwatch.report.timing import Bins, Lag, clock_text, in_time, lag
 from tillwatch.report.words import evidence_lines, many, seconds
-from tillwatch.state.base import StoredDetection
 from tillwatch.state.figures import Found
 
 TICKS = 4
@@ -66,20 +66,22 @@ class _Parts:
         chunks = f"Chunk {run.first:,}" if run.first == run.last else f"Chunks {run.first:,} to {run.last:,}"
         if (span := run.ledger.span) is None:
             return f"{chunks}."
-        first, last = (self._moment(moment) for moment in span)
+        first, last = (self._moment(moment, year=True) for moment in span)
         return f"{chunks}, from {first} to {last} ({self._about.zone})."
 
     def facts(self) -> dict[str, str]:
         run, ledger = self._run, self._run.ledger
         rows, wrong, out = (int(column.sum()) for column in (ledger.rows, ledger.quarantined, ledger.filtered))
-        took, waiting = lag(ledger.lags), int(np.isnan(ledger.processed).sum())
+        waiting = int(np.isnan(ledger.processed).sum())
         found = {
             "rows in": f"{rows:,}",
             "detections": f"{run.detections:,}",
             "quarantined": f"{wrong:,} ({share(wrong, rows)})",
-            "landing to processed": f"{seconds(took.p50)}, p99 {seconds(took.p99)}" if took else "–",
+            "landing to processed": _briefly(lag(ledger.lags)),
+            "landing to published": _briefly(run.publishing),
             "rows per second": self._speed(),
-            "chunks of files": f"{len(ledger.rows):,} of {run.files:,}",
+            "chunks": f"{len(ledger.rows):,}",
+            "files": f"{run.files:,}",
         }
         found |= {"filtered out": f"{out:,} ({share(out, rows)})"} if out else {}
         return found | ({"not processed yet": many(waiting, "chunk")} if waiting else {})
@@ -101,7 +103,7 @@ class _Parts:
             )
             for f in run.last_files
         )
-        parts += [Html("<h3>Files</h3>"), table(head, rows, ("status",))]
+        parts += [Html("<h3>Files</h3>"), table(head, rows, brief=("status",))]
         if run.files > len(run.last_files):
             parts.append(_note(f"The last {len(run.last_files):,} of {run.files:,} files."))
         return Html("\n".join(parts))
@@ -115,7 +117,7 @@ class _Parts:
             parts += [Html("<h3>Merchants with most</h3>"), self._merchants()]
         if run.newest:
             about = "All of them" if len(run.newest) == run.detections else f"The last {len(run.newest):,}"
-            parts += [Html("<h3>The newest</h3>"), _note(f"{about}, the newest first."), _detections(run.newest)]
+            parts += [Html("<h3>The newest</h3>"), _note(f"{about}, the newest first."), self._newest()]
         if run.shadow:
             note = _note("Recorded, and not published.")
             parts += [Html("<h3>In the shadow</h3>"), note, _by_pattern(run.shadow)]
@@ -129,11 +131,14 @@ class _Parts:
             (q.reason, f"{q.rows:,}", share(q.rows, rows), f"{q.chunks:,}", f"{q.first:,}", f"{q.last:,}")
             for q in run.quarantined
         )
-        parts = [table(head, reasons)]
-        if run.quarantined:
-            picture = [Bars("quarantined", "wrong", self._grouped(ledger.quarantined))]
-            parts.append(Html("<h3>Rows quarantined, along the chunks</h3>"))
-            parts.append(bars("Rows quarantined, along the chunks", picture, self._chunk_ends()))
+        parts: list[Html] = []
+        if out := int(ledger.filtered.sum()):
+            parts.append(_note(f"{many(out, 'row')} did not pass the configured filter ({share(out, rows)})."))
+        if not run.quarantined:
+            parts.append(_note("No row was quarantined."))
+        else:
+            parts.append(table(head, reasons))
+            parts += [Html("<h3>Rows quarantined, along the chunks</h3>"), self._wrong()]
             parts += [Html("<h3>Samples</h3>"), self._samples()]
         return Html("\n".join(parts))
 
@@ -155,7 +160,8 @@ class _Parts:
         run = self._run
         for number, (rules, patterns) in enumerate(zip(run.rules, self._about.patterns, strict=True)):
             title = "Patterns in force" if not number else f"Patterns in force from chunk {rules.first:,} on"
-            about = f"From chunk {rules.first:,} on, taken at {rules.at}; {rules.hash[:12]}."
+            taken = self._moment(datetime.fromisoformat(rules.at).timestamp(), year=True)
+            about = f"From chunk {rules.first:,} on, taken {taken}. Their fingerprint begins with {rules.hash[:12]}."
             yield section(title, "\n".join(self._pattern(p, first=not number) for p in patterns), about)
 
     def _pattern(self, pattern: Pattern, *, first: bool) -> str:
@@ -237,6 +243,14 @@ class _Parts:
             rows.append((merchant, f"{sum(counts.values()):,}", Html(f'<span class="strip">{parts}</span>'), told))
         return table(("merchant", "detections", "by pattern", "which"), rows, ("by pattern", "which"))
 
+    def _wrong(self) -> Html:
+        run, counts = self._run, self._run.ledger.quarantined
+        groups = [int(counts[n : n + run.width].sum()) for n in range(0, len(counts), run.width)]
+        title = f"Rows quarantined, along the chunks: {sum(groups):,} in all, at most {max(groups):,}"
+        picture = bars(title, [Bars("quarantined", "wrong", [float(n) for n in groups])], self._chunk_ends())
+        rows = ((f"{self._group_end(n):,}", f"{count:,}") for n, count in enumerate(groups) if count)
+        return Html(picture + behind(table(("up to chunk", "rows"), rows)))
+
     def _lags(self) -> Html:
         run, ledger = self._run, self._run.ledger
         took = np.maximum(ledger.processed - ledger.landed, 0.0)
@@ -244,16 +258,13 @@ class _Parts:
         known = [(float(self._group_end(n)), lag(g[~np.isnan(g)])) for n, g in enumerate(groups)]
         there = [(x, each) for x, each in known if each]
         lines = [
-            Line("99 of 100", "c1", [(x, e.p99) for x, e in there]),
-            Line("half", "c0", [(x, e.p50) for x, e in there]),
+            Line("99 % within", "c1", [(x, e.p99) for x, e in there]),
+            Line("half within", "c0", [(x, e.p50) for x, e in there]),
         ]
         title = "Seconds from landing to processed, along the chunks"
         picture = curve(title, lines if run.width > 1 else lines[1:], self._chunk_ends(), unit=" s")
         rows = ((f"{x:,.0f}", seconds(e.p50), seconds(e.p99), seconds(e.most)) for x, e in there)
         return Html(picture + behind(table(("up to chunk", "half within", "99 % within", "all within"), rows)))
-
-    def _grouped(self, counts: np.ndarray) -> list[float]:  # type: ignore[type-arg]
-        return [float(counts[n : n + self._run.width].sum()) for n in range(0, len(counts), self._run.width)]
 
     def _chunk_ends(self) -> list[str]:
         run = self._run
@@ -271,6 +282,22 @@ class _Parts:
         head = ("reason", "file", "row", "as it came")
         return Html(f'<div class="samples">{table(head, rows, ("file", "as it came"))}</div>')
 
+    def _newest(self) -> Html:
+        head = ("seq", "chunk", "pattern", "action", "key", "detected", "holds")
+        rows = (
+            (
+                f"{s.seq:,}",
+                f"{s.detection.chunk:,}",
+                s.detection.pattern,
+                s.detection.action,
+                ", ".join(f"{name} {value}" for name, value in s.detection.key.items()),
+                self._moment(datetime.fromisoformat(s.at).timestamp()),
+                "yes" if s.holds else "no",
+            )
+            for s in self._run.newest
+        )
+        return table(head, rows, texts=("key",), brief=("pattern", "action", "detected", "holds"))
+
     def _speed(self) -> str:
         ledger = self._run.ledger
         times = ledger.processed[~np.isnan(ledger.processed)]
@@ -279,31 +306,20 @@ class _Parts:
         done = ledger.counted + ledger.quarantined + ledger.filtered
         return f"{float(done.sum() / (times.max() - ledger.span[0])):,.0f}"
 
-    def _moment(self, moment: float) -> str:
-        return clock_text(moment, self._zone, 1e5)[:-5] + clock_text(moment, self._zone, 1.0)
+    def _moment(self, moment: float, *, year: bool = False) -> str:
+        at = datetime.fromtimestamp(moment, self._zone)
+        day = f"{at.day} {at:%b %Y}" if year else f"{at.day} {at:%b}"
+        return f"{day} {clock_text(moment, self._zone, 1.0)}"
 
 
 def _by_pattern(found: Iterable[Found]) -> Html:
     head = ("pattern", "action", "detections", "hold now", "first chunk", "last chunk")
     rows = ((f.pattern, f.action, f"{f.count:,}", f"{f.holds:,}", f"{f.first:,}", f"{f.last:,}") for f in found)
-    return table(head, rows, ("action",))
+    return table(head, rows, brief=("action",))
 
 
-def _detections(newest: Iterable[StoredDetection]) -> Html:
-    head = ("seq", "chunk", "pattern", "action", "key", "detected at", "holds")
-    rows = (
-        (
-            f"{s.seq:,}",
-            f"{s.detection.chunk:,}",
-            s.detection.pattern,
-            s.detection.action,
-            ", ".join(f"{name} {value}" for name, value in s.detection.key.items()),
-            s.at,
-            "yes" if s.holds else "no",
-        )
-        for s in newest
-    )
-    return table(head, rows, ("pattern", "action", "key", "detected at", "holds"))
+def _briefly(each: Lag | None) -> str:
+    return f"{seconds(each.p50)}, p99 {seconds(each.p99)}" if each else "–"
 
 
 def _lag_row(name: str, each: Lag) -> tuple[str, ...]:

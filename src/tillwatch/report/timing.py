@@ -146,7 +146,7 @@ def clock_text(moment: float, zone: tzinfo, span: float) -> str:
     >>> from datetime import timedelta, timezone
     >>> india = timezone(timedelta(hours=5, minutes=30))
     >>> [clock_text(1_795_000_000.25, india, s) for s in (1.0, 600.0, 7200.0, 1e5, 1e7)]
-    ['16:16:40.250', '16:16:40', '16:16', '18 Nov 16:16', '18 Nov 2026']
+    ['16:36:40.250', '16:36:40', '16:36', '18 Nov 16:36', '18 Nov 2026']
     """
     at = datetime.fromtimestamp(moment, zone)
     if span <= 10:
