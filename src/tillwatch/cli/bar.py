@@ -66,10 +66,16 @@ class Bar:
             self._live = None
 
     def _draw(self, done: int, total: int) -> None:
-        live = self._live = self._live or self._drawn()  # another thread may take it away, with a notice
-        live.update(live.task_ids[0], completed=done, total=total, ahead=self._ahead.text(total, self._noun))
+        ahead = self._ahead.text(total, self._noun)
+        live = self._live  # another thread may take it away, with a notice
+        if live is None:
+            self._live = live = self._new()
+            live.add_task(self._doing, completed=done, total=total, ahead=ahead)
+            live.start()  # an interrupt from here on finds it
+        else:
+            live.update(live.task_ids[0], completed=done, total=total, ahead=ahead)
 
-    def _drawn(self) -> Progress:
+    def _new(self) -> Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         columns = (
@@ -79,10 +85,7 @@ class Bar:
             MofNCompleteColumn(),
             TextColumn("{task.fields[ahead]}", style="dim"),
         )
-        live = Progress(*columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
-        live.add_task(self._doing, total=None, ahead="")
-        live.start()
-        return live
+        return Progress(*columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
 def _terminal() -> Console | None:

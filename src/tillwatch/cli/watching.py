@@ -51,6 +51,6 @@ def _in_place(stack: ExitStack) -> Callable[[Sequence[str]], None]:
     live = stack.enter_context(Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False))
 
     def show(lines: Sequence[str]) -> None:
-        live.update(Text("\n", no_wrap=True, overflow="ellipsis").join(map(Text.from_ansi, lines)), refresh=True)
+        live.update(Text("\n").join(map(Text.from_ansi, lines)), refresh=True)
 
     return show

@@ -59,8 +59,10 @@ class Ahead:
             self._samples.popleft()
 
     def text(self, total: float, noun: str) -> str:
-        """Both in words; the time only when it can be told."""
+        """Both in words, as far as they can be told yet."""
         seconds, done = self._last()
+        if not seconds:
+            return ""
         left = self.left(total)
         return rate(done, seconds, noun) + (f", {left}" if left else "")
 

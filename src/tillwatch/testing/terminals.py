@@ -9,7 +9,8 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,8 +35,10 @@ class Terminal:
 
     def until(self, wanted: str) -> None:
         """Reads until this text was drawn, spaces aside. Raises AssertionError when the program ends before."""
+        over = time.monotonic() + PATIENCE
         while " ".join(wanted.split()) not in " ".join(self.text[self._heard :].split()):
             assert self._read(), f"the program ended; on the terminal was: {self.text}"
+            assert time.monotonic() < over, f"'{wanted}' did not come; on the terminal was: {self.text[-3000:]}"
 
     def forget(self) -> None:
         """What came so far does not count for `until` any more."""
@@ -65,13 +68,13 @@ class Terminal:
 
 @contextmanager
 def on_terminal(
-    *arguments: str | Path, stdout: bool = False, environment: Mapping[str, str] | None = None
+    *arguments: str | Path, stdout: bool = False, program: Sequence[str] = ("-m", "tillwatch")
 ) -> Iterator[Terminal]:
-    """Starts `tillwatch` with these arguments on a terminal; it is ended with the block."""
+    """Starts Python with a program, `tillwatch`, and these arguments on a terminal; it is ended with the block."""
     ours, theirs = pty.openpty()
-    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "120", **(environment or {})}
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tillwatch", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stderr=theirs,
         stdout=theirs if stdout else subprocess.DEVNULL,
         env=variables,
