@@ -15,7 +15,7 @@ from tillwatch.report.chart import COLOURS, Bars, Line, bars, curve, growth
 from tillwatch.report.frame import framed
 from tillwatch.report.parts import Html, behind, facts, html, listing, section, share, table
 from tillwatch.report.run import Run, cumulated
-from tillwatch.report.timing import Bins, Lag, clock_text, in_time, lag
+from tillwatch.report.timing import Bins, Floats, Ints, Lag, clock_text, in_time, lag
 from tillwatch.report.words import evidence_lines, many, seconds
 from tillwatch.state.figures import Found
 
@@ -180,7 +180,7 @@ class _Parts:
 
     # pictures
 
-    def _over_time(self, title: str, times: np.ndarray, noun: str, amounts: np.ndarray | None = None) -> Html:  # type: ignore[type-arg]
+    def _over_time(self, title: str, times: Floats, noun: str, amounts: Ints | None = None) -> Html:
         ledger = self._run.ledger
         if ledger.span is None:
             return _note("Nothing is known of when.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 BLOCK_CHUNKS = 50_000
@@ -39,7 +40,8 @@ class FileRead(NamedTuple):
     last: int
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Found:
     """Detections of a pattern: how many, how many hold now, in which chunks, and their seqs, first and last."""
 
     pattern: str
