@@ -15,5 +15,5 @@ def framed(title: str, about: str, body: str, *, wide: bool = False) -> str:
     files = resources.files("tillwatch.report")
     template = Template((files / "frame.html").read_text("utf-8"))
     style = (files / "page.css").read_text("utf-8").rstrip()
-    main = '<main class="wide">' if wide else "<main>"
-    return template.substitute(title=escape(title), about=escape(about), style=style, main=main, body=body)
+    kind = ' class="wide"' if wide else ""
+    return template.substitute(title=escape(title), about=escape(about), style=style, wide=kind, body=body)
