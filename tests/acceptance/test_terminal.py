@@ -127,6 +127,28 @@ def test_an_interrupt_takes_the_bar_away(number: signal.Signals, code: int) -> N
     assert clean(terminal.seen)
 
 
+WORKS = """
+import sys
+from tillwatch.cli.signals import stop_on_signal
+
+with stop_on_signal(lambda text: None) as stop:
+    import polars as pl
+    frame = pl.DataFrame({"a": range(100_000)})
+    print("at work", file=sys.stderr)
+    while not stop.is_set():
+        frame.select(pl.col("a").hash().sort().sum()).item()
+"""
+"""A program that is inside Polars nearly all of the time, until it is asked to stop."""
+
+
+def test_an_interrupt_within_polars_only_asks_to_stop() -> None:
+    """What is at work is brought to its end by its owner: no KeyboardInterrupt comes from within."""
+    with on_terminal("-c", WORKS, program=()) as terminal:
+        terminal.until("at work")
+        terminal.send(signal.SIGINT)
+        assert terminal.rest() == 0, terminal.text
+
+
 class Killed(Exception):
     """Ends a run as a kill does: nothing is saved any more."""
 

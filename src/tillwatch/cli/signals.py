@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 from tillwatch.cli.outcome import INTERRUPTED, TERMINATED
 
@@ -45,6 +46,9 @@ def stop_on_signal(announce: Callable[[str], None]) -> Iterator[threading.Event]
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
+    # When it is imported Polars puts a handler of its own before the one that is there, by which SIGINT raises
+    # KeyboardInterrupt in any thread that is inside Polars: ours has to come after it.
+    import_module("polars")
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     listener = threading.Thread(target=_listen, args=(reader, stop, announce), name="tillwatch-signals", daemon=True)
