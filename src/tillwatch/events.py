@@ -55,7 +55,8 @@ class FileFinished:
 class Landed:
     """Progress of ingest: a chunk of so many rows is in the landing zone and in the ledger.
 
-    `bytes` is the size of its object, None where that is not known, `seconds` what landing it took.
+    `bytes` is the size of its object, None where that is not known, `seconds` what landing it took. `part` is how much
+    of what was found to be read is landed with it, from 0 to 1; None where there is no end, or it is not known.
     """
 
     chunk: int
@@ -63,6 +64,15 @@ class Landed:
     bytes: int | None = None
     seconds: float = 0.0
     file: str = ""
+    part: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """Progress before the first chunk, or at an edit of patterns: so many of `chunks` were read again."""
+
+    done: int
+    chunks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +188,17 @@ class EditRefused(Notice):
 
 
 Event = (
-    RunBegan | RunEnded | FileStarted | FileFinished | Landed | Processed | Published | Delivered | Recovered | Notice
+    RunBegan
+    | RunEnded
+    | FileStarted
+    | FileFinished
+    | Landed
+    | ReadAgain
+    | Processed
+    | Published
+    | Delivered
+    | Recovered
+    | Notice
 )
 Observer = Callable[[Event], None]
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import shlex
 import shutil
@@ -25,6 +24,7 @@ from watchfiles import watch
 
 from tillwatch.cli.app import app
 from tillwatch.generate import generate
+from tillwatch.testing.terminals import on_terminal
 
 CONFIG = """\
 source: {{uri: {source}, rows: 200}}
@@ -387,30 +387,11 @@ def test_demo_can_be_run_again(tmp_path: Path) -> None:
     assert (tmp_path / "tillwatch-demo-2" / "tillwatch.yaml").exists()
 
 
-def on_a_terminal(*arguments: str | Path) -> tuple[int, str]:
-    """Runs the program with a terminal for stderr; its exit code, and what came to the terminal."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
-    process = subprocess.Popen([*PROGRAM, *map(str, arguments)], stderr=theirs, stdout=subprocess.PIPE, env=environment)
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            data = os.read(ours, 65536)
-        except OSError:  # Linux says so when the other side is closed
-            break
-        if not data:
-            break
-        seen += data
-    os.close(ours)
-    process.communicate(timeout=300)
-    return process.returncode, seen.decode()
-
-
 def test_on_a_terminal_progress_is_live_and_leaves_a_line(configure: Configure, tmp_path: Path) -> None:
     """The display is taken away at the end, the line of what was done stays, and the cursor is back."""
     config = configure(tmp_path / "pipeline")
-    code, seen = on_a_terminal("run", "--once", "-c", config)
-    assert code == 0
+    with on_terminal("run", "--once", "-c", config) as terminal:
+        assert terminal.rest() == 0
+    seen = terminal.seen
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1
     assert summary(seen.rpartition("\x1b[2K")[2])[:3] == ("30", "6,000", "30")

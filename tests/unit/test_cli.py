@@ -39,6 +39,7 @@ CONFIGURED = (
     "status",
     "detections",
     "quality",
+    "report",
     "audit",
     "explain",
     "why-not",
@@ -85,6 +86,7 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "status",
         "detections",
         "quality",
+        "report",
         "audit",
         "alerts",
         "explain",
@@ -217,7 +219,7 @@ def test_every_command_on_a_pipeline_tells_mistakes_of_the_configuration(name: s
     assert list(tmp_path.iterdir()) == [config]
 
 
-@pytest.mark.parametrize("name", ["status", "detections", "audit", "explain", "why-not"])
+@pytest.mark.parametrize("name", ["status", "detections", "report", "audit", "explain", "why-not"])
 def test_looking_at_a_pipeline_that_never_ran_says_so(name: str, tmp_path: Path) -> None:
     """There is nothing to look at: exit code 1, and nothing is made by looking."""
     config = tmp_path / "tillwatch.yaml"

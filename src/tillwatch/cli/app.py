@@ -18,6 +18,7 @@ from tillwatch.cli.explain import explain
 from tillwatch.cli.generate import generate
 from tillwatch.cli.ingest import ingest
 from tillwatch.cli.quality import quality
+from tillwatch.cli.report import report
 from tillwatch.cli.run import run
 from tillwatch.cli.schema import schema
 from tillwatch.cli.state import state
@@ -32,7 +33,7 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
             "First steps": (demo, generate, check),
             "Patterns": (test, schema),
             "Work": (run, ingest, detect),
-            "Look": (status, detections, quality, audit, alerts),
+            "Look": (status, detections, quality, report, audit, alerts),
             "Trust": (explain, why_not, backtest),
             "Keep": (state, compact),
             "Shell": (completion,),

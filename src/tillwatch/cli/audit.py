@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tillwatch.cli.bar import Bar
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, looked_at
-from tillwatch.cli.outcome import FAILED, tell
-from tillwatch.cli.reading import Reading
+from tillwatch.cli.outcome import FAILED
 
 if TYPE_CHECKING:
     from tillwatch.audit import Check
@@ -35,16 +35,12 @@ def audit(config: Path, overrides: tuple[str, ...]) -> None:
     """
     from tillwatch.audit import audit as audited
 
-    reading, problems = Reading(), 0
-
-    def notice(text: str) -> None:
-        reading.clear()
-        tell(text)
-
-    for found in audited(looked_at(config, overrides), reading, notice):
-        reading.clear()
-        _show(found)
-        problems += len(found.problems)
+    problems = 0
+    with Bar("reading", "chunk") as bar:
+        for found in audited(looked_at(config, overrides), bar, bar.tell):
+            bar.clear()
+            _show(found)
+            problems += len(found.problems)
     click.echo(f"audit: {problems:,} problems" if problems else "audit: ok")
     if problems:
         raise click.exceptions.Exit(FAILED)

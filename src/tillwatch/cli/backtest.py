@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tillwatch.cli.bar import Bar
 from tillwatch.cli.clauses import key_text
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured
 from tillwatch.cli.outcome import tell
-from tillwatch.cli.reading import Reading
 from tillwatch.cli.words import duration, many, rate
 
 if TYPE_CHECKING:
@@ -90,12 +90,13 @@ def backtest(
     from tillwatch.history.sweep import read_sweep
     from tillwatch.lookups import patience
 
-    retry = patience(tell)
+    bar = Bar("folding", "chunk")
+    retry = patience(bar.tell)
     asked = [read_sweep(text) for text in sweeps]
     compared = trial(config, overrides, drafts, retry)
     began = time.monotonic()
-    with Reading() as reading:
-        found = tested(compared, asked, first, last, retry, reading)
+    with bar:
+        found = tested(compared, asked, first, last, retry, bar)
     seconds = time.monotonic() - began
     tell(f"{many(found.rows, 'row')} in {duration(seconds)}, {rate(found.rows, seconds)}")
     if not found.as_run:

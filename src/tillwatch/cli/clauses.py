@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tillwatch.cli.words import evidence_lines
+from tillwatch.report.words import evidence_lines
 
 if TYPE_CHECKING:
     from tillwatch.history.clauses import Clause

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tillwatch.cli.bar import Bar
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, opened
 from tillwatch.cli.outcome import tell
@@ -67,7 +68,8 @@ def compact(config: Path, overrides: tuple[str, ...], leave: int, merge: int, dr
             setup = pipeline.read_setup(patience(tell))
             state.claim_allowed(setup.fingerprint, setup.meaning)
         cursor = state.cursor()
-        done = work.run(min(cursor.tables, cursor.chunk - leave), dry=dry_run)
+        with Bar("merging", "chunk") as bar:
+            done = work.run(min(cursor.tables, cursor.chunk - leave), dry=dry_run, on_progress=bar)
         _say("merge", f"{many(done.chunks, 'chunk')} into {many(len(done.ranges), 'object')}", dry=dry_run)
         if landing.keep is not None:
             _remove(pipeline, state, landing.keep, done, dry=dry_run)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tillwatch.cli.bar import Bar
 from tillwatch.cli.clauses import clause_lines, key_text
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, opened
-from tillwatch.cli.outcome import tell
-from tillwatch.cli.reading import Reading
 from tillwatch.cli.words import many
 
 if TYPE_CHECKING:
@@ -59,8 +58,8 @@ def explain(config: Path, overrides: tuple[str, ...], seq: int, rows: int, layou
     from tillwatch.history.explain import explain as explained
     from tillwatch.lookups import patience
 
-    with Reading() as reading:
-        found = explained(opened(config, overrides), seq, rows, patience(tell), reading)
+    with Bar("folding", "chunk") as bar:
+        found = explained(opened(config, overrides), seq, rows, patience(bar.tell), bar)
     if layout == "json":
         click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2, default=str))
         return

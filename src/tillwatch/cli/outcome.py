@@ -14,6 +14,7 @@ from tillwatch.errors import TillwatchError
 FAILED = 1
 WRONG_CALL = 2
 INTERRUPTED = 130
+TERMINATED = 143
 PIPE_CLOSED = 141
 """What a shell says of a program that wrote to a pipe nobody reads any more."""
 

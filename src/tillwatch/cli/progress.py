@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from tillwatch.cli.outcome import tell
-from tillwatch.cli.words import by_pattern, many, rate
+from tillwatch.cli.words import Ahead, by_pattern, many, percent, rate
 from tillwatch.errors import StateError
+from tillwatch.events import ReadAgain
 from tillwatch.pipeline import Event, Landed, Notice, Pipeline, Processed
 
 TICK_SECONDS = 0.1
@@ -25,7 +26,8 @@ Notices = deque[str]
 class Counts:
     """What a run has done so far. It is the pipeline's observer, called from two threads: it only counts.
 
-    Every number is written by one thread alone. `landed_to` and `processed_to` are the numbers of the next chunk.
+    Every number is written by one thread alone. `landed_to` and `processed_to` are the numbers of the next chunk;
+    `part` is how much of the source is landed, where that is known; `recovered` is set while chunks are read again.
     """
 
     def __init__(self, patterns: Iterable[str], notices: Notices) -> None:
@@ -33,12 +35,17 @@ class Counts:
         self.landed_chunks = self.landed_rows = self.landed_to = 0
         self.processed_chunks = self.processed_rows = self.processed_to = self.quarantined = self.filtered = 0
         self.detections = dict.fromkeys(patterns, 0)
+        self.part: float | None = None
+        self.read_again: ReadAgain | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Landed):
             self.landed_chunks += 1
             self.landed_rows += event.rows
             self.landed_to = event.chunk + 1
+            self.part = event.part
+        elif isinstance(event, ReadAgain):
+            self.read_again = event if event.done < event.chunks else None
         elif isinstance(event, Processed):
             self.processed_chunks += event.last - event.first + 1
             self.processed_rows += event.counted + event.quarantined + event.filtered
@@ -67,11 +74,13 @@ class Speed:
 
 
 class Report:
-    """What a display shows of a run: which halves of it, since when, how far behind."""
+    """What a display shows of a run: which halves of it, since when, how far behind, and how far when it `ends`."""
 
-    def __init__(self, title: str, pipeline: Pipeline, counts: Counts, *, lands: bool, detects: bool) -> None:
+    def __init__(
+        self, title: str, pipeline: Pipeline, counts: Counts, *, lands: bool, detects: bool, ends: bool = False
+    ) -> None:
         self.title, self.counts = title, counts
-        self.lands, self.detects = lands, detects
+        self.lands, self.detects, self.ends = lands, detects, ends
         self._pipeline = pipeline
         self.began = self.now()
         self._probed, self._probed_at = (0, 0), self.began - PROBE_SECONDS
@@ -87,11 +96,29 @@ class Report:
 
     def behind(self) -> int:
         """Chunks landed and not processed; what other processes land is seen once a second."""
+        landed, processed = self._known()
+        return max(0, landed - processed)
+
+    def part(self) -> float | None:
+        """How much of the work is done, from 0 to 1; None when it has no end, or nobody knows where that is."""
+        counts = self.counts
+        if not self.ends or not self.detects:
+            return counts.part if self.ends else None
+        landed, processed = self._known()
+        if self.lands:
+            if not counts.part:
+                return None
+            landed += round(counts.landed_chunks * (1 - counts.part) / counts.part)  # as many as are to be expected
+        first = processed - counts.processed_chunks
+        return min(1.0, counts.processed_chunks / (landed - first)) if landed > first else None
+
+    def _known(self) -> tuple[int, int]:
+        """The numbers of the next chunk to be landed, and of the next one to be processed."""
         now = self.now()
         if now - self._probed_at >= PROBE_SECONDS:
             self._probed, self._probed_at = _in_state(self._pipeline), now
         landed, processed = self._probed
-        return max(0, max(landed, self.counts.landed_to) - max(processed, self.counts.processed_to))
+        return max(landed, self.counts.landed_to), max(processed, self.counts.processed_to)
 
     def text(self, tail: str) -> str:
         """One line of what was done so far."""
@@ -133,7 +160,7 @@ class Lines:
     """A plain line every five seconds in which something was done."""
 
     def __init__(self, report: Report) -> None:
-        self._report, self._speed = report, Speed()
+        self._report, self._speed, self._ahead = report, Speed(), Ahead()
         self._next, self._told = report.began + LINE_SECONDS, ""
         self._speed.at(report.began, 0)
 
@@ -143,15 +170,19 @@ class Lines:
         if now < self._next:
             return
         self._next = now + LINE_SECONDS
-        done = self._report.text("")
+        done = f"{self._report.text('')}{self._report.counts.read_again}"
         if done != self._told:
             self._told = done
             tell(self._report.text(self._tail(now)))
 
     def _tail(self, now: float) -> str:
-        speed = self._speed.at(now, self._report.rows)
-        behind = self._report.behind() if self._report.detects else 0
-        return f"{many(behind, 'chunk')} behind; {speed}" if behind else speed
+        report = self._report
+        if again := report.counts.read_again:
+            return f"{again.done:,} of {many(again.chunks, 'chunk')} read again"
+        behind = report.behind() if report.detects else 0
+        parts = [f"{many(behind, 'chunk')} behind"] if behind else []
+        parts.append(self._speed.at(now, report.rows))
+        return "; ".join([*parts, *_how_far(report, self._ahead, now)])
 
     def close(self) -> None:
         self._tell_notices()
@@ -159,6 +190,14 @@ class Lines:
     def _tell_notices(self) -> None:
         while self._report.counts.notices:
             tell(self._report.counts.notices.popleft())
+
+
+def _how_far(report: Report, ahead: Ahead, now: float) -> Iterator[str]:
+    part = report.part()
+    if part is not None:
+        ahead.note(now, part)
+        left = ahead.left(1.0)
+        yield percent(part) + (f", {left}" if left else "")
 
 
 def display_for(report: Report) -> Display:

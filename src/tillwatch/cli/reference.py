@@ -17,7 +17,8 @@ _INTRO = """\
 
 What was asked for goes to stdout: detections, and the answers of `check`, `status` and `audit`. Everything else,
 progress, notices and errors, goes to stderr: a live display on a terminal, else a plain line every five seconds in
-which something was done, and one at the end.
+which something was done, and one at the end. Where the end of the work is known, as with `--once`, a bar shows how much
+of it is done and how long the rest takes; it is gone when the work is.
 
 | exit code | meaning |
 |---|---|
@@ -26,6 +27,7 @@ which something was done, and one at the end.
 | 2 | the call or the configuration is wrong; nothing was run |
 | 130 | ended at once by Ctrl-C, the second one for `run`, `ingest` and `detect` |
 | 141 | nobody reads the output any more, as with `\\| head` |
+| 143 | ended by SIGTERM |
 
 `run`, `ingest` and `detect` stop cleanly on the first SIGINT (Ctrl-C) or SIGTERM: the chunk in hand is finished, its
 detections are published. A SIGINT after that ends them at once; that is safe too, the next run goes on from the last

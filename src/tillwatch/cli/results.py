@@ -11,10 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tillwatch.cli.words import evidence_lines, many
+from tillwatch.cli.words import many
 from tillwatch.config.environment import command_name
 from tillwatch.patterns.program import Program
 from tillwatch.pipeline import Pipeline
+from tillwatch.report.words import evidence_lines
 from tillwatch.state.base import StoredDetection
 from tillwatch.status import Status, status
 

@@ -1,4 +1,4 @@
-"""The first SIGINT or SIGTERM asks to stop, a SIGINT after it ends the process at once."""
+"""Signals: the first SIGINT or SIGTERM asks to stop, a SIGINT after it ends at once; or SIGTERM closes what is open."""
 
 from __future__ import annotations
 
@@ -9,10 +9,28 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
-from tillwatch.cli.outcome import INTERRUPTED
+from tillwatch.cli.outcome import INTERRUPTED, TERMINATED
 
 _ASKING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM ends the process as it does otherwise, but closes what is open before, as a terminal that is drawn on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _unwind(number: int, frame: object) -> None:
+    raise SystemExit(TERMINATED)
 
 
 @contextmanager
@@ -28,6 +46,9 @@ def stop_on_signal(announce: Callable[[str], None]) -> Iterator[threading.Event]
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
+    # When it is imported Polars puts a handler of its own before the one that is there, by which SIGINT raises
+    # KeyboardInterrupt in any thread that is inside Polars: ours has to come after it.
+    import_module("polars")
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     listener = threading.Thread(target=_listen, args=(reader, stop, announce), name="tillwatch-signals", daemon=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tillwatch.cli.bar import Bar
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, opened
 from tillwatch.cli.words import many
@@ -52,7 +53,8 @@ def _copy(places: tuple[str, ...]) -> None:
         raise click.UsageError("FROM and TO are the same place")
     open_state(source, readonly=True).close()  # one that is not there is told, and not made
     with closing(open_state(source)) as there, closing(open_state(target)) as here:
-        rows = copy_state(there, here)
+        with Bar("copying", "row") as bar:
+            rows = copy_state(there, here, bar)
         click.echo(f"copied {many(rows, 'row')} from {there.uri} to {here.uri}: both are equal")
 
 

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
 
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, looked_at
-from tillwatch.cli.words import by_pattern, many
+from tillwatch.cli.words import by_pattern, many, rate
+from tillwatch.errors import TillwatchError
 
 if TYPE_CHECKING:
     from tillwatch.status import Status
 
 Row = tuple[str, str]
 
+EVERY_SECONDS = 1.0
+"""Between two looks."""
+
 
 @click.command(
     cls=Command,
     examples=[
         ("tillwatch status", "a table"),
+        ("tillwatch status --watch", "again every second, until Ctrl-C"),
         ("tillwatch status --format json | jq .landed_rows", "one number of it"),
     ],
 )
@@ -36,16 +43,95 @@ Row = tuple[str, str]
     show_default=True,
     help="A table for people, or JSON for programs.",
 )
-def status(config: Path, overrides: tuple[str, ...], layout: str) -> None:
-    """Where the pipeline stands, while it works or not."""
+@click.option("--watch", "again", is_flag=True, help="Show it again and again, until Ctrl-C. JSON is then a line each.")
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1),
+    help="How often, with --watch.  [default: 1]",
+)
+def status(config: Path, overrides: tuple[str, ...], layout: str, again: bool, every: float | None) -> None:
+    """Where the pipeline stands, while it works or not.
+
+    With --watch it is drawn in place on a terminal, elsewhere block after block. It may begin before the pipeline has
+    run, and goes on when the state cannot be reached for a while.
+    """
+    if every is not None and not again:
+        raise click.UsageError("--every goes with --watch")
+    if not again:
+        found = _look(config, overrides)
+        click.echo(_json(found, indent=2) if layout == "json" else "\n".join(_lines(found)))
+        return
+    from tillwatch.cli.watching import watch
+
+    looked_at(config, overrides)  # mistakes that are there at the start end it
+    watching = Watching(lambda: _look(config, overrides), time.monotonic)
+    if layout == "json":
+        watch(watching.json_lines, every or EVERY_SECONDS, in_place=False)
+    else:
+        watch(watching.lines, every or EVERY_SECONDS, in_place=True)
+
+
+class Watching:
+    """Looks again and again: what was seen, how fast it goes, and why nothing is seen now."""
+
+    def __init__(self, look: Callable[[], Status], clock: Callable[[], float]) -> None:
+        self._look, self._clock = look, clock
+        self._seen: tuple[float, Status] | None = None
+        self._rates: dict[str, str] = {}
+
+    def lines(self) -> list[str]:
+        """A table for people. What cannot be read is told, below what was seen last."""
+        try:
+            self._see()
+        except TillwatchError as error:
+            return [*self._last(), _line("now", str(error))]
+        return self._last()
+
+    def json_lines(self) -> list[str]:
+        """A line of JSON; an object with only an `error` when there is nothing to be seen."""
+        try:
+            return [_json(self._see())]
+        except TillwatchError as error:
+            return [json.dumps({"error": str(error)}, ensure_ascii=False)]
+
+    def _see(self) -> Status:
+        found, now = self._look(), self._clock()
+        if self._seen is not None:
+            since, before = self._seen
+            rows = {
+                "landed": found.landed_rows - before.landed_rows,
+                "processed": _processed_rows(found) - _processed_rows(before),
+            }
+            self._rates = {name: rate(max(0, count), now - since) for name, count in rows.items()}
+        self._seen = now, found
+        return found
+
+    def _last(self) -> list[str]:
+        return list(_lines(self._seen[1], self._rates)) if self._seen else []
+
+
+def _processed_rows(found: Status) -> int:
+    return found.counted + sum(found.quarantined.values()) + found.filtered
+
+
+def _look(config: Path, overrides: tuple[str, ...]) -> Status:
     from tillwatch.status import status as now
 
-    found = now(looked_at(config, overrides))
-    if layout == "json":
-        click.echo(json.dumps({**dataclasses.asdict(found), "lag": found.lag}, ensure_ascii=False, indent=2))
-        return
+    return now(looked_at(config, overrides))
+
+
+def _json(found: Status, indent: int | None = None) -> str:
+    return json.dumps({**dataclasses.asdict(found), "lag": found.lag}, ensure_ascii=False, indent=indent)
+
+
+def _lines(found: Status, rates: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
     for label, text in _rows(found):
-        click.echo(f"{click.style(label.ljust(12), bold=True)}{text}")
+        yield _line(label, f"{text}; {rates[label]}" if label in rates else text)
+
+
+def _line(label: str, text: str) -> str:
+    return f"{click.style(label.ljust(12), bold=True)}{text}"
 
 
 def _rows(found: Status) -> Iterator[Row]:

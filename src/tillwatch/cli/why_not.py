@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tillwatch.cli.bar import Bar
 from tillwatch.cli.clauses import clause_lines, key_text
 from tillwatch.cli.command import Command
 from tillwatch.cli.options import configured, opened
-from tillwatch.cli.outcome import tell
-from tillwatch.cli.reading import Reading
 
 if TYPE_CHECKING:
     from tillwatch.history.why_not import Answer
@@ -75,8 +74,8 @@ def why_not(
 
     named = {"customer": customer, "merchant": merchant, "category": category}
     given = {**keys, **{name: text for name, text in named.items() if text is not None}}
-    with Reading() as reading:
-        answer = answered(opened(config, overrides), pattern, given, at, patience(tell), reading)
+    with Bar("folding", "chunk") as bar:
+        answer = answered(opened(config, overrides), pattern, given, at, patience(bar.tell), bar)
     if layout == "json":
         click.echo(json.dumps(answer.as_json(), ensure_ascii=False, indent=2))
         return

@@ -1,9 +1,9 @@
-"""Numbers and evidence as a person reads them."""
+"""Numbers as a person reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Mapping
 
 
 def many(count: int, noun: str) -> str:
@@ -27,13 +27,72 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def rate(rows: float, seconds: float) -> str:
-    """Rows per second, to three digits.
+def rate(count: float, seconds: float, noun: str = "row") -> str:
+    """Rows, or what else is counted, per second, to three digits.
 
-    >>> rate(594_643, 0.9), rate(0, 0.0)
-    ('661,000 rows/s', '0 rows/s')
+    >>> rate(594_643, 0.9), rate(0, 0.0), rate(3, 2, "chunk"), rate(30, 2, "chunk")
+    ('661,000 rows/s', '0 rows/s', '1.5 chunks/s', '15 chunks/s')
     """
-    return f"{int(float(f'{rows / seconds if seconds else 0:.3g}')):,} rows/s"
+    found = float(f"{count / seconds if seconds else 0:.3g}")
+    return f"{found:,.1f} {noun}s/s" if 0 < found < 10 and found % 1 else f"{int(found):,} {noun}s/s"
+
+
+class Ahead:
+    """How fast work goes, and how long it still takes, by the last seconds.
+
+    >>> ahead = Ahead()
+    >>> for second, done in enumerate((0, 100, 200)):
+    ...     ahead.note(second, done)
+    >>> ahead.text(1000, "chunk"), ahead.left(1000)
+    ('100 chunks/s, 8 s left', '8 s left')
+    """
+
+    SECONDS = 20.0
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque()
+
+    def note(self, now: float, done: float) -> None:
+        """Notes how much is done at a time in seconds."""
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - self.SECONDS:
+            self._samples.popleft()
+
+    def text(self, total: float, noun: str) -> str:
+        """Both in words, as far as they can be told yet."""
+        seconds, done = self._last()
+        if not seconds:
+            return ""
+        left = self.left(total)
+        return rate(done, seconds, noun) + (f", {left}" if left else "")
+
+    def left(self, total: float) -> str:
+        """The time in words, empty when it cannot be told."""
+        seconds, done = self._last()
+        rest = total - self._samples[-1][1]
+        return f"{span(seconds * rest / done)} left" if done > 0 and rest > 0 else ""
+
+    def _last(self) -> tuple[float, float]:
+        (since, before), (now, done) = self._samples[0], self._samples[-1]
+        return now - since, done - before
+
+
+def percent(part: float) -> str:
+    """A part of something; all of it only when it is all.
+
+    >>> percent(0.5), percent(0.9999), percent(1.0)
+    ('50 %', '99 %', '100 %')
+    """
+    return f"{int(100 * part)} %"
+
+
+def span(seconds: float) -> str:
+    """A time that lies ahead, not more exactly than it can be known.
+
+    >>> span(0.2), span(75), span(7260)
+    ('1 s', '1 min 15 s', '2 h 01 min')
+    """
+    return f"{max(1, round(seconds))} s" if seconds < 59.5 else duration(seconds)
 
 
 def by_pattern(found: Mapping[str, int]) -> str:
@@ -45,30 +104,3 @@ def by_pattern(found: Mapping[str, int]) -> str:
     total = sum(found.values())
     parts = ", ".join(f"{pattern} {count:,}" for pattern, count in found.items())
     return many(total, "detection") + (f" ({parts})" if total else "")
-
-
-def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """A detection's evidence, a line for each feature, rank and quantile.
-
-    >>> list(evidence_lines({"features": {"transactions": 80, "avg_amount": 22.125}}))
-    ['transactions is 80', 'avg_amount is 22.125']
-    >>> rank = {"value": 0.9375, "rank": 1201, "population": 1281, "cut_off": 93}
-    >>> list(evidence_lines({"ranks": {"percent_rank(transactions) over merchant": rank}}))
-    ['percent_rank(transactions) over merchant is 0.9375: rank 1,201 of 1,281, cut-off at 93']
-    """
-    for name, value in (*evidence.get("columns", {}).items(), *evidence.get("features", {}).items()):
-        yield f"{name} is {_value(value)}"
-    for name, rank in evidence.get("ranks", {}).items():
-        place = f"rank {_value(rank['rank'])} of {_value(rank['population'])}"
-        cut = "" if rank["cut_off"] is None else f", cut-off at {_value(rank['cut_off'])}"
-        yield f"{name} is {_value(rank['value'])}: {place}{cut}"
-    for name, quantile in evidence.get("quantiles", {}).items():
-        yield f"{name} is {_value(quantile['value'])}, over {_value(quantile['population'])}"
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "unknown"
-    if isinstance(value, float):
-        return f"{value:,.4f}".rstrip("0").rstrip(".")
-    return f"{value:,}" if isinstance(value, int) else str(value)

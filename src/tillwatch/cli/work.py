@@ -42,6 +42,7 @@ def work(name: str, config: Path, overrides: tuple[str, ...], *, once: bool) -> 
             lambda counts: mechanism(once=once, stop=stop, observer=counts),
             lands=name != "detect",
             detects=name != "ingest",
+            ends=once,
         )
 
 
@@ -53,15 +54,17 @@ def observed(
     *,
     lands: bool = True,
     detects: bool = True,
+    ends: bool = False,
 ) -> Counts:
     """Shows progress while `action` runs, then a line of what was done; when it fails, of what was done before.
 
+    An action that `ends` when what is there is worked off has a bar.
     Returns the counts at the end.
     """
     from tillwatch.cli.progress import Counts, Report, display_for, shown
 
     counts = Counts([plan.pattern.id for plan in pipeline.composed.program.plans], notices)
-    report = Report(Path(pipeline.settings.source.uri).name, pipeline, counts, lands=lands, detects=detects)
+    report = Report(Path(pipeline.settings.source.uri).name, pipeline, counts, lands=lands, detects=detects, ends=ends)
     completed, silent = False, pipeline.settings.logs.on_stderr
     try:
         with nullcontext() if silent else shown(display_for(report), stop.set):

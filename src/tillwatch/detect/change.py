@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tillwatch.detect import snapshot
-from tillwatch.detect.recovery import mark, read_again, recall
+from tillwatch.detect.recovery import Progress, mark, read_again, recall, unheard
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
@@ -78,7 +78,15 @@ def folding(setup: Setup) -> Folding:
     return Folding(setup, decoder, setup.fold(decoder))
 
 
-def changed(before: Program, setup: Setup, chunk: int, landing: Landing, state: State, retry: Retry) -> Folding:
+def changed(
+    before: Program,
+    setup: Setup,
+    chunk: int,
+    landing: Landing,
+    state: State,
+    retry: Retry,
+    on_progress: Progress = unheard,
+) -> Folding:
     """The state before `chunk` for other patterns; the tables of those before are saved up to there.
 
     What is kept already is taken from the tables. When the patterns need more, the log up to the chunk is folded
@@ -88,11 +96,11 @@ def changed(before: Program, setup: Setup, chunk: int, landing: Landing, state: 
     made.fold.begin(chunk)
     if is_kept(before, setup.program):
         snapshot.restore(made.fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(before)]))
-        recall(made.fold, made.decoder, landing, state, chunk, retry)
+        recall(made.fold, made.decoder, landing, state, chunk, retry, on_progress)
     else:
         if gone := retry(landing.removed).chunks:
             raise PatternError(f"the patterns need the whole log, of which chunks 0 to {gone - 1} were removed")
-        absorb(made, range(chunk), landing, state, retry)
+        absorb(made, range(chunk), landing, state, retry, on_progress)
     mark(made.fold, state, chunk, retry)
     return made
 
@@ -108,9 +116,11 @@ def is_kept(before: Program, after: Program) -> bool:
     )
 
 
-def absorb(made: Folding, numbers: range, landing: Landing, state: State, retry: Retry) -> None:
+def absorb(
+    made: Folding, numbers: range, landing: Landing, state: State, retry: Retry, on_progress: Progress = unheard
+) -> None:
     """Adds these chunks, and judges nothing."""
     digests = retry(lambda: state.digests(0, len(numbers)))
-    for number, decoded in read_again(made.decoder, landing, numbers, digests, retry):
+    for number, decoded in read_again(made.decoder, landing, numbers, digests, retry, on_progress):
         admitted = made.fold.admit(decoded)
         made.fold.absorb(number, admitted.rows, admitted.clock)

@@ -18,7 +18,7 @@ from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.errors import LogError, PatternError
-from tillwatch.events import Processed, Published
+from tillwatch.events import Processed, Published, ReadAgain
 from tillwatch.landing import Landing
 from tillwatch.model import REACH, Chunk
 from tillwatch.patterns.history import following
@@ -68,7 +68,7 @@ class Detect:
         quarantined: Store,
         clock: Clock,
         retry: Retry,
-        on_progress: Callable[[Processed | Published], None] = lambda _: None,
+        on_progress: Callable[[Processed | Published | ReadAgain], None] = lambda _: None,
         edits: Edits | None = None,
         lookups: Refresh | None = None,
     ) -> None:
@@ -117,11 +117,14 @@ class Detect:
         now = self._clock.now()
         claim = (setup.fingerprint, setup.meaning, now, tables, setup.rules)
         cursor = self._retry(lambda: self._state.start(*claim))
-        recover(self._fold, self._at_work.decoder, self._landing, self._state, cursor, self._retry)
+        recover(self._fold, self._at_work.decoder, self._landing, self._state, cursor, self._retry, self._recovered)
         self._next, self._saved = cursor.chunk, cursor.tables
         self._refused = self._retry(lambda: self._state.get_meta(REFUSED)) or ""
         self._refused_lookup = self._retry(lambda: self._state.get_meta(REFUSED_LOOKUP)) or ""
         self._outbox.start()
+
+    def _recovered(self, done: int, chunks: int) -> None:
+        self._on_progress(ReadAgain(done, chunks))
 
     def _work(self) -> bool:
         """Folds and commits the chunks that wait, up to a batch; says whether there were any."""
@@ -175,7 +178,7 @@ class Detect:
         before = self._setup.program
         setup = replace(setup, program=following(before, setup.program, self._next), lookups=self._setup.lookups)
         try:
-            made = changed(before, setup, self._next, self._landing, self._state, self._retry)
+            made = changed(before, setup, self._next, self._landing, self._state, self._retry, self._recovered)
         except PatternError as error:
             self._edits.refuse(str(error))
             self._edit()

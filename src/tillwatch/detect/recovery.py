@@ -5,7 +5,7 @@ Nothing is committed here. The detections found on the way were committed before
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tillwatch.detect import snapshot
 from tillwatch.engine.decode import Decoded, Decoder
@@ -18,8 +18,23 @@ from tillwatch.state.base import Cursor, State, StoredDetection
 
 BATCH_CHUNKS = 24
 
+Progress = Callable[[int, int], None]
+"""Hears of chunks read again, and how many there are to be read."""
 
-def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor: Cursor, retry: Retry) -> None:
+
+def unheard(done: int, total: int) -> None:
+    """Nobody listens."""
+
+
+def recover(
+    fold: Fold,
+    decoder: Decoder,
+    landing: Landing,
+    state: State,
+    cursor: Cursor,
+    retry: Retry,
+    on_progress: Progress = unheard,
+) -> None:
     """Brings an empty fold to the state before `cursor.chunk`; what is refused for now is tried again.
 
     Raises StateConflict when the log does not give the detections that were committed.
@@ -29,11 +44,11 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
     fold.begin(cursor.tables)
     snapshot.restore(fold, retry(lambda: [state.load_table(shape) for shape in snapshot.shapes(fold.program)]))
     mark(fold, state, cursor.tables, retry)
-    recall(fold, decoder, landing, state, cursor.tables, retry)
+    recall(fold, decoder, landing, state, cursor.tables, retry, on_progress)
     stored = [*retry(lambda: list(state.detections())), *retry(lambda: list(state.detections(shadow=True)))]
     expected = [s.detection.identity for s in stored if s.detection.chunk >= cursor.tables]
     digests = retry(lambda: state.digests(cursor.tables, cursor.chunk - 1))
-    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry)
+    found = refold(fold, decoder, landing, range(cursor.tables, cursor.chunk), digests, retry, on_progress)
     if found != expected:
         raise StateConflict(
             f"folding chunks {cursor.tables} to {cursor.chunk - 1} again gives {len(found)} detections, which are not "
@@ -42,17 +57,31 @@ def recover(fold: Fold, decoder: Decoder, landing: Landing, state: State, cursor
 
 
 def refold(
-    fold: Fold, decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
+    fold: Fold,
+    decoder: Decoder,
+    landing: Landing,
+    numbers: range,
+    digests: Mapping[int, str],
+    retry: Retry,
+    on_progress: Progress = unheard,
 ) -> list[tuple[int, str, str, str]]:
     """Folds these chunks; returns the identities of the detections, in order, those in the shadow after the others."""
     found: list[Detection] = []
-    for number, chunk in read_again(decoder, landing, numbers, digests, retry):
+    for number, chunk in read_again(decoder, landing, numbers, digests, retry, on_progress):
         admitted = fold.admit(chunk)
         found += fold.step(number, admitted.rows, admitted.clock).detections
     return [d.identity for d in sorted(found, key=lambda d: d.shadow)]
 
 
-def recall(fold: Fold, decoder: Decoder, landing: Landing, state: State, tables: int, retry: Retry) -> None:
+def recall(
+    fold: Fold,
+    decoder: Decoder,
+    landing: Landing,
+    state: State,
+    tables: int,
+    retry: Retry,
+    on_progress: Progress = unheard,
+) -> None:
     """Takes the rows that windows still need from the chunks that the tables, as they were loaded, have already."""
     if not tables or not fold.reads_time:
         return
@@ -60,13 +89,18 @@ def recall(fold: Fold, decoder: Decoder, landing: Landing, state: State, tables:
     reach = Reach.of(noted) if noted else Reach(0, None)  # another engine saved the tables
     digests = retry(lambda: state.digests(reach.first, tables - 1))
     fold.resume(reach)
-    for number, chunk in read_again(decoder, landing, range(reach.first, tables), digests, retry):
+    for number, chunk in read_again(decoder, landing, range(reach.first, tables), digests, retry, on_progress):
         admitted = fold.admit(chunk)
         fold.remember(number, admitted.rows, admitted.clock)
 
 
 def read_again(
-    decoder: Decoder, landing: Landing, numbers: range, digests: Mapping[int, str], retry: Retry
+    decoder: Decoder,
+    landing: Landing,
+    numbers: range,
+    digests: Mapping[int, str],
+    retry: Retry,
+    on_progress: Progress = unheard,
 ) -> Iterator[tuple[int, Decoded]]:
     """These chunks, decoded some at a time. Raises StateConflict when one is not the chunk that was processed."""
     columns = decoder.sources
@@ -75,6 +109,7 @@ def read_again(
         chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
         _check_digests(chunks, digests)
         yield from zip(batch, decoder.decode([c.frame for c in chunks]), strict=True)
+        on_progress(batch.stop - numbers.start, len(numbers))
 
 
 def _check_digests(chunks: Sequence[Chunk], digests: Mapping[int, str]) -> None:

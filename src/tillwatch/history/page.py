@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tillwatch.history.backtest import Backtest, Swept
-from tillwatch.history.chart import Line, curve, growth
 from tillwatch.history.difference import Difference
 from tillwatch.history.figures import change_rows, point_rows
 from tillwatch.model import Detection
+from tillwatch.report.chart import Line, curve, growth
 from tillwatch.report.frame import framed
+from tillwatch.report.parts import section, table
 
 SHOWN = 500
 """Changes that the page lists; JSON and CSV have all of them."""
-
-_KEY = '<span class="key now">in force</span><span class="key">draft</span>'
 
 
 def page(found: Backtest) -> str:
@@ -25,22 +23,22 @@ def page(found: Backtest) -> str:
     about = f"Chunks {found.first:,} to {found.last:,} of the landing zone; {found.rows:,} rows folded."
     if not found.as_run:
         about += " The state was made by another configuration: what is called in force here was never run."
-    return framed("Back-test", about, "tillwatch.history", "\n".join(_sections(found)))
+    return framed("Back-test", about, "\n".join(_sections(found)), wide=True)
 
 
 def _sections(found: Backtest) -> Iterator[str]:
     head = ("pattern", "in force", "draft", "added", "removed", "moved")
-    yield _section("What changes", "", head, (_summary(each) for each in found.differences))
+    yield section("What changes", table(head, (_summary(each) for each in found.differences)))
     for each in found.differences:
         if each.now or each.draft:
-            yield f"<section><h2>{escape(each.pattern)}: detections so far</h2>"
-            yield f"<p>{_KEY}</p>{_growth(found, each)}</section>"
+            yield section(f"{each.pattern}: detections so far", _growth(found, each))
     for swept in found.sweeps:
         yield _sweep(swept)
     total = sum(len(each.added) + len(each.removed) + len(each.moved) for each in found.differences)
     about = f"The first {SHOWN:,} of {total:,}." if total > SHOWN else ""
     rows = ((str(r[0]), str(r[1]), str(r[5]), _text(r[6]), _text(r[7])) for r in islice(change_rows(found), SHOWN))
-    yield _section("Changes", about, ("change", "pattern", "key", "chunk in force", "chunk of the draft"), rows)
+    names = ("change", "pattern", "key", "chunk in force", "chunk of the draft")
+    yield section("Changes", table(names, rows, ("pattern", "key")), about)
 
 
 def _summary(each: Difference) -> tuple[str, ...]:
@@ -53,8 +51,8 @@ def _growth(found: Backtest, each: Difference) -> str:
         Line("in force", "now", _cumulated(each.now, found)),
         Line("draft", "draft", _cumulated(each.draft, found)),
     ]
-    ends = tuple(_end(found, at) for at in (0, -1))
-    return growth(f"{each.pattern}: detections in force and of the draft", lines, (ends[0], ends[1]))
+    ends = [_end(found, at) for at in (0, -1)]
+    return growth(f"{each.pattern}: detections in force and of the draft", lines, ends)
 
 
 def _end(found: Backtest, at: int) -> str:
@@ -76,24 +74,11 @@ def _sweep(swept: Swept) -> str:
     ordered = sorted((float(p.value), float(len(p.difference.draft))) for p in swept.points)
     ends = (f"{ordered[0][0]:g}", f"{ordered[-1][0]:g}")
     mark = None if swept.now is None else float(swept.now)
-    picture = curve(f"Detections by {name}", Line("detections", "draft", ordered), ends, mark)
+    picture = curve(f"Detections by {name}", [Line("detections", "draft", ordered)], ends, mark)
     about = "" if mark is None else f"In force is {mark:g}."
     head = ("value", "detections", "added", "removed", "moved")
     rows = ((row[2], *(f"{n:,}" for n in row[3:])) for row in point_rows([swept]))
-    return _section(f"{name}: detections by value", about, head, rows, picture)
-
-
-def _section(title: str, about: str, head: Sequence[str], rows: Iterable[Sequence[str]], picture: str = "") -> str:
-    lines = [_row(row) for row in rows]
-    cells = "".join(f'<th scope="col">{name}</th>' for name in head)
-    table = f"<table><thead><tr>{cells}</tr></thead><tbody>\n" + "\n".join(lines) + "\n</tbody></table>"
-    said = f"<p>{about}</p>" if about else ""
-    return f"<section><h2>{escape(title)}</h2>{said}{picture}{table if lines else '<p>None.</p>'}</section>"
-
-
-def _row(row: Sequence[str]) -> str:
-    first, *rest = map(escape, row)
-    return f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+    return section(f"{name}: detections by value", picture + table(head, rows), about)
 
 
 def _text(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from tillwatch.clock import Clock
 from tillwatch.errors import ChunkRefused, SourceError, SourceUnavailable
 from tillwatch.ingest.discover import look
-from tillwatch.ingest.formats import pieces_of
+from tillwatch.ingest.formats import is_whole, pieces_of
 from tillwatch.ingest.known import Finding, Known
 from tillwatch.ingest.lander import Lander, landing_thread
 from tillwatch.ingest.pace import Pace
@@ -25,6 +25,7 @@ from tillwatch.ingest.settings import (
     Event,
     FileFinished,
     FileStarted,
+    Format,
     IngestResult,
     IngestSettings,
 )
@@ -59,7 +60,7 @@ def ingest(
     """
     settings = replace(settings, every=0.0) if once else settings
     number, position = retry(lambda: reconcile(landing, ledger))
-    tally = _Tally(on_event)
+    tally = _Tally(on_event, settings.format)
     with (
         closing(open_source(settings.root)) as source,
         landing_thread(landing, ledger, clock, retry, tally.landed) as lander,
@@ -71,10 +72,15 @@ def ingest(
 
 
 class _Tally:
-    """Passes events on and sums them up."""
+    """Passes events on and sums them up.
 
-    def __init__(self, on_event: Callable[[Event], None]) -> None:
+    Bytes of files are counted where there is an end: those before the file in hand, and those from it on.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None], format: Format) -> None:
         self._on_event = on_event
+        self._format: Format = format
+        self._before = self._size = self._total = 0
         self._chunks = 0
         self._rows = 0
         self._problems: dict[str, str] = {}
@@ -82,7 +88,20 @@ class _Tally:
     def landed(self, info: ChunkInfo, seconds: float) -> None:
         self._chunks += 1
         self._rows += info.rows
-        self._on_event(ChunkLanded(info, seconds))
+        self._on_event(ChunkLanded(info, seconds, self._part(info)))
+
+    def taking(self, size: int, behind: int) -> None:
+        """A file of this size is next, and so many bytes are behind it."""
+        self._before += self._size
+        self._size, self._total = size, self._before + size + behind
+
+    def _part(self, info: ChunkInfo) -> float | None:
+        size = info.file.size
+        if is_whole(info.file.name, self._format):
+            if self._total == size:
+                return None
+            return (self._before + (size if info.file_digest else 0)) / self._total if self._total else None
+        return (self._before + min(info.position.offset, size)) / self._total if self._total else None
 
     def started(self, file: SourceFile, row: int) -> None:
         self._on_event(FileStarted(file, row))
@@ -145,6 +164,8 @@ class _Ingest:
             self._finish(begun, "broken", f"is gone after row {begun.rows}: the rows behind it are not landed")
         while not self._stop.is_set():
             if found:
+                if once:
+                    self._tally.taking(found.size, watch.bytes_behind())
                 self._take(found, position)
             elif once:
                 return

@@ -42,10 +42,15 @@ class FileStarted:
 
 @dataclass(frozen=True, slots=True)
 class ChunkLanded:
-    """A chunk is in the landing zone, which took so many seconds, and noted in the ledger."""
+    """A chunk is in the landing zone, which took so many seconds, and noted in the ledger.
+
+    `part` is how much of what was found to be read is landed with it, from 0 to 1; None where there is no end, or the
+    place in the file does not say it.
+    """
 
     info: ChunkInfo
     seconds: float = field(default=0.0, compare=False)
+    part: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

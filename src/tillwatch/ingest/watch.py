@@ -65,6 +65,10 @@ class Watch:
                 return found
         return None
 
+    def bytes_behind(self) -> int:
+        """The size of the files that are found and not handed out."""
+        return sum(found.size for found in self._queue)
+
     def has_seen(self, found: Found) -> bool:
         """Whether the last look found it, or it was handed out before."""
         return found in self._since or found in self._handed_out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -47,15 +47,20 @@ class Compaction:
         self._landing = Landing(store, "parquet", layout)
         self._merged = MergedChunks(store, self._layout)
 
-    def run(self, below: int, *, dry: bool = False) -> Compacted:
-        """Merges chunks below `below` that are not merged yet, as far as they fill objects; `dry` only says which."""
+    def run(
+        self, below: int, *, dry: bool = False, on_progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Compacted:
+        """Merges chunks below `below` that are not merged yet, as far as they fill objects; `dry` only says which.
+
+        `on_progress` hears of chunks read, and how many there are.
+        """
         start = max((r.last + 1 for r in self._merged.look()), default=0)
         if not dry:
             self._remove(start - 1)
         merge = self._range if dry else self._merge
-        return Compacted(tuple(merge(chunks) for chunks in self._groups(start, below)))
+        return Compacted(tuple(merge(chunks) for chunks in self._groups(start, below, on_progress)))
 
-    def _groups(self, start: int, below: int) -> Iterator[list[Chunk]]:
+    def _groups(self, start: int, below: int, on_progress: Callable[[int, int], None]) -> Iterator[list[Chunk]]:
         """Consecutive chunks that are merged together; those at the end that may still be joined by others are not."""
         group: list[Chunk] = []
         types: dict[str, pl.DataType] = {}
@@ -65,6 +70,7 @@ class Compaction:
                 yield group
                 group, types = [], {}
             group.append(chunk)
+            on_progress(number - start + 1, below - start)
             types |= chunk.frame.schema
             if len(group) == self._group:
                 yield group

@@ -52,8 +52,8 @@ class Run:
 def of_ingest(event: IngestEvent, tell: Observer) -> None:
     """Tells what ingest has told, in the words that all observers know."""
     match event:
-        case ChunkLanded(info=info, seconds=seconds):
-            tell(events.Landed(info.number, info.rows, info.bytes, seconds, info.file.name))
+        case ChunkLanded(info=info, seconds=seconds, part=part):
+            tell(events.Landed(info.number, info.rows, info.bytes, seconds, info.file.name, part))
         case FileStarted(file=file, row=row):
             tell(events.FileStarted(file.name, row))
         case FileFinished(record=record) if record.problem:

@@ -34,6 +34,8 @@ def entry(event: Event) -> Entry:
     match event:
         case events.Landed():
             return Entry(INFO, "chunk-landed", _landed(event), "ingest", _of_landed(event))
+        case events.ReadAgain(done=done, chunks=chunks):
+            return Entry(DEBUG, "chunks-read-again", f"{done:,} of {chunks:,} chunks are read again", "detect")
         case events.Processed():
             return Entry(INFO, "chunks-processed", _processed(event), "detect", _of_processed(event))
         case events.Published():

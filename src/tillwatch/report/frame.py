@@ -7,11 +7,13 @@ from importlib import resources
 from string import Template
 
 
-def framed(title: str, about: str, package: str, body: str) -> str:
-    """A page with a title, a sentence about it and a body of HTML, in the common style and what the package adds to it.
+def framed(title: str, about: str, body: str, *, wide: bool = False) -> str:
+    """A page with a title, a sentence about it and a body of HTML, in the common style `page.css`.
 
-    `title` and `about` are plain text; the style is `page.css` of the package.
+    `title` and `about` are plain text. What has pictures and broad tables is `wide`.
     """
-    template = Template((resources.files("tillwatch.report") / "frame.html").read_text("utf-8"))
-    style = (resources.files(package) / "page.css").read_text("utf-8").rstrip()
-    return template.substitute(title=escape(title), about=escape(about), style=style, body=body)
+    files = resources.files("tillwatch.report")
+    template = Template((files / "frame.html").read_text("utf-8"))
+    style = (files / "page.css").read_text("utf-8").rstrip()
+    kind = ' class="wide"' if wide else ""
+    return template.substitute(title=escape(title), about=escape(about), style=style, wide=kind, body=body)

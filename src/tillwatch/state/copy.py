@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 
@@ -57,9 +57,33 @@ TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}
 """Every table but those of running values, with the columns that are not made from others."""
 
 
-def copy_state(source: SqlState, target: SqlState) -> int:
+STEP = 1_000
+"""Rows after which `on_progress` hears again."""
+
+
+class _Rows:
+    """Passes rows on, and says now and then how many there were so far."""
+
+    def __init__(self, total: int, on_progress: Callable[[int, int], None]) -> None:
+        self._done, self._total, self._on_progress = 0, total, on_progress
+
+    def passed(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            yield row
+            self.add(1)
+
+    def add(self, rows: int) -> None:
+        before, self._done = self._done, self._done + rows
+        if self._done // STEP != before // STEP:
+            self._on_progress(self._done, self._total)
+
+
+def copy_state(
+    source: SqlState, target: SqlState, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> int:
     """Copies all that the source holds into the target, which is empty, and compares the two. Returns the rows.
 
+    `on_progress` hears of rows copied and compared, and how many that will be: each of the source twice.
     Holds the leases of both mechanisms in both, so nobody works meanwhile. A copy that does not come to its end
     leaves the target empty. Raises LeaseHeld, and StateError when the target is not empty, or with the first row
     that is not the same in both.
@@ -69,14 +93,17 @@ def copy_state(source: SqlState, target: SqlState) -> int:
         shapes = source.shapes()
         if shapes:
             target.make_tables(shapes)
+        names = [*TABLES, *(shape.name for shape in shapes)]
+        heard = _Rows(2 * sum(source.rows_of(name) for name in names), on_progress)
         target.fill(
-            {(table, columns): _copied(source, table) for table, columns in TABLES.items()},
+            {(table, columns): heard.passed(_copied(source, table)) for table, columns in TABLES.items()},
             [source.load_table(shape) for shape in shapes],
         )
-        rows = sum(_compare(table, _all(source, table), _all(target, table)) for table in TABLES)
+        heard.add(sum(source.rows_of(shape.name) for shape in shapes))
+        rows = sum(_compare(table, heard.passed(_all(source, table)), _all(target, table)) for table in TABLES)
         for shape in shapes:
             there, here = _by_row(source.load_table(shape)), _by_row(target.load_table(shape))
-            rows += _compare(shape.name, there, here)
+            rows += _compare(shape.name, heard.passed(there), here)
     return rows
 
 

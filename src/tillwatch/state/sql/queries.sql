@@ -199,3 +199,51 @@ WHERE mechanism = ? AND run = ?;
 -- name: waiting_since
 SELECT landed_at FROM chunks
 WHERE number = coalesce((SELECT CAST(value AS bigint) FROM meta WHERE key = 'cursor'), 0) AND counted IS NULL;
+
+-- name: chunks_of_days
+SELECT min(number), max(number) FROM chunks WHERE substr(processed_at, 1, 10) BETWEEN ? AND ?;
+
+-- name: chunk_times
+SELECT number, rows, counted, quarantined, filtered, landed_at, processed_at
+FROM chunks WHERE number BETWEEN ? AND ? ORDER BY number;
+
+-- name: files_of_chunks
+-- The files that chunks are of, the last ones first.
+SELECT f.name, f.status, f.size, f.problem, c.chunks, c.landed, c.first_chunk, c.last_chunk
+FROM (
+  SELECT
+    file, count(*) AS chunks, CAST(sum(rows) AS bigint) AS landed, min(number) AS first_chunk,
+    max(number) AS last_chunk
+  FROM chunks WHERE number BETWEEN ? AND ? GROUP BY file
+) AS c JOIN files AS f ON f.number = c.file ORDER BY f.number DESC LIMIT ?;
+
+-- name: count_files_of_chunks
+SELECT count(DISTINCT file) FROM chunks WHERE number BETWEEN ? AND ?;
+
+-- name: found_in_chunks
+SELECT pattern, action, count(*), CAST(sum(holds) AS bigint), min(chunk), max(chunk), min(seq), max(seq)
+FROM detections WHERE chunk BETWEEN ? AND ? GROUP BY pattern, action ORDER BY pattern, action;
+
+-- name: found_in_shadow
+SELECT pattern, action, count(*), CAST(sum(holds) AS bigint), min(chunk), max(chunk), min(seq), max(seq)
+FROM shadow_detections WHERE chunk BETWEEN ? AND ? GROUP BY pattern, action ORDER BY pattern, action;
+
+-- name: growth
+-- Detections by pattern in groups of so many chunks.
+SELECT (chunk - ?) / ? AS bin, pattern, count(*)
+FROM detections WHERE seq BETWEEN ? AND ? GROUP BY bin, pattern ORDER BY bin, pattern;
+
+-- name: seqs_of_chunks
+-- Those of a chunk follow each other.
+SELECT chunk, min(seq), max(seq) FROM detections WHERE seq BETWEEN ? AND ? GROUP BY chunk ORDER BY chunk;
+
+-- name: top_merchants
+SELECT merchant, pattern, count(*) FROM detections
+WHERE seq BETWEEN ? AND ? AND merchant IN (
+  SELECT merchant FROM detections WHERE seq BETWEEN ? AND ? AND merchant <> ''
+  GROUP BY merchant ORDER BY count(*) DESC, merchant LIMIT ?
+) GROUP BY merchant, pattern ORDER BY merchant, pattern;
+
+-- name: quarantined_in_chunks
+SELECT reason, CAST(sum(rows) AS bigint), count(*), min(chunk), max(chunk)
+FROM quarantine WHERE chunk BETWEEN ? AND ? GROUP BY reason ORDER BY reason;
