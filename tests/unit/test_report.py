@@ -102,7 +102,7 @@ def test_its_figures_are_those_of_the_state(config: Path, text: str) -> None:
 def test_it_says_each_pattern_in_words_with_its_first_detection(config: Path, text: str) -> None:
     """The condition with its thresholds, and why the first key was found."""
     articles = {str(a.find("h3").text).strip(): "".join(a.itertext()) for a in main_of(text).iter("article")}  # type: ignore[union-attr]
-    assert set(articles) == {"PatId1", "PatId2", "PatId3", "Often", "Costly", "Draft"}
+    assert set(articles) == {"PatId1", "PatId2", "PatId3", "Often", "Costly", "Draft", "Dear", "Each"}
     assert "transactions >= 8 and avg_amount < 25" in articles["PatId2"]
     first = next(d for d in Pipeline.open(config).detections().to_dicts() if d["patternId"] == "PatId2")
     assert f"First found after chunk {first['chunk']}, for customer {first['customerName']}" in articles["PatId2"]
