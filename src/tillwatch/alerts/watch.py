@@ -22,7 +22,7 @@ from tillwatch.clock import Clock
 from tillwatch.compose import Composed
 from tillwatch.config.alerts import Alerts
 from tillwatch.errors import StateError
-from tillwatch.events import Event, Notice, Observer
+from tillwatch.events import Event, Notice, Observer, Recovered, Retried
 from tillwatch.observe.together import Together
 from tillwatch.state.base import Mechanism, State
 
@@ -92,12 +92,12 @@ class Alerting:
         once: bool,
     ) -> None:
         self._alerts, self._head, self._opened, self._clock, self._notice = alerts, head, opened, clock, notice
-        self._needs_stand = not once and (alerts.lag is not None or alerts.no_new_chunk is not None)
+        self._asks = not once and any((alerts.lag, alerts.no_new_chunk, alerts.unreachable))
         self._judge = Judge(alerts, head.scope, once=once, now=self._now())
         self._inbox = queue.SimpleQueue[tuple[Event | Known | Stand | _Told | _End, Moment]]()
         self._notes: dict[str, str] = {}
         self._notes_lock, self._over = threading.Lock(), threading.Event()
-        self._begun, self._until = False, 0.0
+        self._begun, self._until, self._failed_asks = False, 0.0, 0
         self._channels = channels
         self._senders: dict[str, Sender] = {}
         self._judging = threading.Thread(target=self._guarded(self._work), name="tillwatch-alerts", daemon=True)
@@ -205,14 +205,20 @@ class Alerting:
         """Keeps what is to be noted, and asks how things stand. What the state refuses is done the next time."""
         with self._notes_lock:
             notes, self._notes = self._notes, {}
-        if not notes and not (self._needs_stand and self._begun):
+        if not notes and not (self._asks and self._begun):
             return
         try:
             with self._opened(readonly=not notes) as state:
                 if notes:
                     state.note(notes)
-                if self._needs_stand:
+                if self._asks:
                     self._inbox.put((stand(state, self._head.scope), self._now()))
-        except StateError:  # the pipeline needs it too, and tells
+            if self._failed_asks:
+                self._inbox.put((Recovered("state", self._failed_asks, 0.0), self._now()))
+                self._failed_asks = 0
+        except StateError as error:  # a pipeline that has nothing to do would not notice for a minute
+            self._failed_asks += 1
+            failed = Retried(str(error), place="state", error=type(error).__name__, attempt=self._failed_asks)
+            self._inbox.put((failed, self._now()))
             with self._notes_lock:
                 self._notes = notes | self._notes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from tillwatch.errors import PublishError
+from tillwatch.events import Published
 from tillwatch.state.base import FilePlan, State, StoredCleared, StoredDetection, Stream
 from tillwatch.stores.base import Store, put_same
 
@@ -61,28 +63,33 @@ def publish(
     store: Store,
     now: Callable[[], str],
     stream: Stream = "detections",
-    on_published: Callable[[FilePlan, tuple[int, ...]], None] = lambda plan, chunks: None,
+    on_published: Callable[[Published], None] = lambda _: None,
 ) -> list[FilePlan]:
     """Writes every planned file that is not marked as published; returns them.
 
-    `on_published` hears of each, and of the chunks that its rows are of. Files are marked some at once, after they were
-    written. Repeating it after a crash at any point is safe: a file that is there with the same bytes is done. Raises
-    PublishError when a file of that name is there with other bytes.
+    Files are marked some at once, after they were written; then `on_published` hears of each. Repeating it after a
+    crash at any point is safe: a file that is there with the same bytes is done. Raises PublishError when a file of
+    that name is there with other bytes.
     """
     waiting = state.unpublished(stream)
     for first in range(0, len(waiting), MARKED_AT_ONCE):
-        done: list[tuple[FilePlan, tuple[int, ...]]] = []
+        done: list[tuple[FilePlan, Published]] = []
         try:
             for plan in waiting[first : first + MARKED_AT_ONCE]:
-                data, chunks = bytes_of(state, plan, stream)
-                put_planned(store, plan.name, plan, data)
-                done.append((plan, chunks))
+                done.append((plan, _put(state, store, plan, stream)))
         finally:
             if done:
                 state.mark_published([plan for plan, _ in done], now(), stream)
-            for plan, chunks in done:
-                on_published(plan, chunks)
+            for _, published in done:
+                on_published(published)
     return waiting
+
+
+def _put(state: State, store: Store, plan: FilePlan, stream: Stream) -> Published:
+    began = monotonic()
+    data, chunks = bytes_of(state, plan, stream)
+    put_planned(store, plan.name, plan, data)
+    return Published(plan.name, stream, plan.first, plan.last, chunks, monotonic() - began)
 
 
 def put_planned(store: Store, name: str, plan: FilePlan, data: bytes) -> None:
