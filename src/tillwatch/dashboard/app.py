@@ -48,7 +48,13 @@ def create_app(site: Site, access: Access, streams: Streams) -> ASGIApp:
     def missing(request: Request, error: Exception) -> Response:
         code = error.status_code if isinstance(error, HTTPException) else 404
         text = error.detail if isinstance(error, HTTPException) else ""
-        return site.page(request, "problem.html", status=code, title="This cannot be shown" if code == 400 else "There is no such page", text=text)
+        return site.page(
+            request,
+            "problem.html",
+            status=code,
+            title="This cannot be shown" if code == 400 else "There is no such page",
+            text=text,
+        )
 
     def defect(request: Request, error: Exception) -> Response:
         text = "This is a defect of tillwatch; what went wrong is said where the dashboard was started."

@@ -86,7 +86,9 @@ class Site:
 
     def text(self, template: str, **values: Any) -> str:
         """A template filled in. Texts are escaped."""
-        return self._pages.get_template(template).render({"site": self, "seen": self.watch.seen, "views": VIEWS} | values)
+        return self._pages.get_template(template).render(
+            {"site": self, "seen": self.watch.seen, "views": VIEWS} | values
+        )
 
     def program(self, state: State, chunk: int) -> Program:
         """The patterns that were in force at a chunk. Lookups are not read for it."""
