@@ -114,9 +114,12 @@ def _chart(seen: Seen, now: float) -> dict[str, Any]:
     times = [*landed, *processed]
     if not times:
         return {"x": [], "series": []}
-    last = max(max(times) + STEP, now if any(each.alive for each in seen.at_work) else 0)
+    at_work = any(each.alive for each in seen.at_work)
+    last = int(now) // STEP * STEP if at_work else max(times) + STEP
     first = max(min(min(times) - STEP, last - LEAST_SPAN), last - HOUR)
-    x = list(range(int(first) // STEP * STEP, int(last) + 1, STEP))
+    x = list(range(int(first) // STEP * STEP, last + 1, STEP))
+    if at_work:  # the step that goes on is not over: it is left out
+        landed[last], processed[last] = landed.get(last - STEP, 0), processed.get(last - STEP, 0)
     return {
         "kind": "time",
         "x": x,
