@@ -17,6 +17,7 @@ from tillwatch.errors import TillwatchError
 from tillwatch.history.clauses import Clause, EvidenceView
 from tillwatch.patterns.program import Plan
 from tillwatch.state.base import State, StoredDetection
+from tillwatch.state.look import NO_END
 
 
 def routes(site: Site) -> list[Route]:
@@ -43,7 +44,7 @@ def routes(site: Site) -> list[Route]:
 
 
 def _stored(state: State, seq: int) -> StoredDetection:
-    found = list(state.detections(seq, seq))
+    found = list(state.detections(seq, seq)) if seq < NO_END else []
     if not found:
         raise HTTPException(404, f"There is no detection {seq}.")
     return found[0]

@@ -101,7 +101,7 @@ class LookSuite(SharingSuite):
         view = {"transactions": '"n"', "w": '"w"'}
         shape = TableShape("customer_merchant", ("customer", "merchant"), ("n",), ("w",), view)
         keys = {"customer": ["A", "B", "A"], "merchant": ["M", "M", "N'"]}
-        rows = {"id": [0, 1, 2], **keys, "n": [3, 4, 5], "w": [0.5, None, 1.0]}
+        rows: dict[str, list[Any]] = {"id": [0, 1, 2], **keys, "n": [3, 4, 5], "w": [0.5, None, 1.0]}
         with self.opened(place) as state:
             state.start("f", MEANING, STARTED, [shape])
             state.save_tables([TableRows("customer_merchant", rows)], 1)
