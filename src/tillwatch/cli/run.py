@@ -9,7 +9,7 @@ import click
 
 from tillwatch.cli.command import Command
 from tillwatch.cli.dashboard import address, serving
-from tillwatch.cli.options import configured, looked_at, once
+from tillwatch.cli.options import configured, looked_at, once, watched
 from tillwatch.cli.work import work
 
 
@@ -24,6 +24,7 @@ from tillwatch.cli.work import work
 )
 @configured
 @once
+@watched
 @click.option("--dashboard", is_flag=True, help="Serve web pages that show it, as 'tillwatch dashboard' does.")
 @address
 def run(

@@ -39,7 +39,7 @@ class StateSuite(AgainSuite, LifeSuite, LookSuite):
         """Nothing is in it, and reading it makes nothing."""
         nothing = Totals(0, 0, 0, 0, 0, 0)
         empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, nothing, {}, [], [], {}, 0, [], []]
-        empty += [[], [], {}, [], [], 0, []]
+        empty += [[], [], {}, [], [], 0, [], []]
         for _ in range(2):
             with self.opened(place) as state:
                 assert everything(state) == empty
