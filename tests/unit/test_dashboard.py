@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import shutil
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from importlib import resources
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tillwatch.dashboard.now import values_of as now_values
 from tillwatch.dashboard.server import served
+from tillwatch.dashboard.site import Site
+from tillwatch.dashboard.watch import Watch
 from tillwatch.errors import ConfigError, RunError
 from tillwatch.generate import generate
 from tillwatch.pipeline import Pipeline
+from tillwatch.state import open_state
+from tillwatch.testing.commits import MEANING, SHAPE, STARTED, commit
 from tillwatch.testing.small import CONFIG, add_lives
 
 TOKEN = "a-token-that-is-long-enough"
@@ -278,3 +285,30 @@ def test_it_ends_at_once_while_pages_are_open(ran: Path) -> None:
         assert not [line for line in lines if line.startswith("data")]
     with pytest.raises(httpx.ConnectError):
         httpx.get(at.url)  # type: ignore[attr-defined]
+
+
+def test_a_watch_left_on_does_not_grow(tmp_path: Path) -> None:
+    """After the first hours of a run, thousands of chunks more leave it as large as it was."""
+    place = tmp_path / "state.db"
+    config = tmp_path / "tillwatch.yaml"
+    config.write_text(f"source: ./none.csv\nlookups: {{importance: ./none.csv}}\nstate: {place}\n", "utf-8")
+    site = Site(Pipeline.open(config), watch := Watch(Pipeline.open(config), every=0, share=0))
+    sizes, heard = list[int](), threading.Event()
+    with closing(open_state(str(place))) as state:
+        state.start("f", MEANING, STARTED, [SHAPE])
+        watch.start()
+        leave = watch.hear(heard.set)
+        tracemalloc.start()
+        for number in range(0, 3000, 10):
+            heard.clear()
+            state.commit(commit(number, [1] * 10), 50)
+            assert heard.wait(20)
+            version = watch.seen.version
+            site.kept.get(("now", version), lambda: site.text("now_part.html", **now_values(watch.seen)))
+            if number % 1000 == 990:
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        leave()
+        watch.stop()
+    assert sizes[-1] < sizes[0] + 1_000_000

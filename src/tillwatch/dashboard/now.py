@@ -49,17 +49,18 @@ def routes(site: Site) -> list[Route]:
     """The page, and the part of it that is live."""
 
     def page(request: Request) -> Response:
-        return site.page(request, "now.html", "now", **_values(site.watch.seen))
+        return site.page(request, "now.html", "now", **values_of(site.watch.seen))
 
     def part(request: Request) -> Response:
         seen = site.watch.seen
-        text = site.kept.get(("now", seen.version), lambda: site.text("now_part.html", **_values(seen)))
+        text = site.kept.get(("now", seen.version), lambda: site.text("now_part.html", **values_of(seen)))
         return Response(text, media_type="text/html")
 
     return [Route("/", page), Route("/parts/now", part)]
 
 
-def _values(seen: Seen) -> dict[str, Any]:
+def values_of(seen: Seen) -> dict[str, Any]:
+    """What the page says of what was seen."""
     totals, now = seen.totals, time.time()
     waits = words.age(seen.next_chunk.landed_at, now) if seen.lag and seen.next_chunk else None
     landed, processed = seen.speeds or (None, None)

@@ -88,8 +88,8 @@ class Seen:
 class Watch:
     """Reads the state again and again in a thread of its own while it is open; `seen` is what it saw last."""
 
-    def __init__(self, pipeline: Pipeline, every: float = 1.0) -> None:
-        self._pipeline, self._every = pipeline, every
+    def __init__(self, pipeline: Pipeline, every: float = 1.0, share: float = SHARE) -> None:
+        self._pipeline, self._every, self._share = pipeline, every, share
         self._zone = ZoneInfo(pipeline.settings.detections.timezone)
         self._stop, self._ready = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="tillwatch-dashboard", daemon=True)
@@ -121,7 +121,7 @@ class Watch:
             began = time.monotonic()
             state = self._look(state)
             self._ready.set()
-            if self._stop.wait(max(self._every, SHARE * (time.monotonic() - began))):
+            if self._stop.wait(max(self._every, self._share * (time.monotonic() - began))):
                 break
         if state is not None:
             state.close()
