@@ -131,8 +131,10 @@ class Watch:
         try:
             state = state or open_state(self._pipeline.settings.state, readonly=True)
             self._take(self._read(state))
-        except TillwatchError as error:
-            self._take(replace(self.seen, at=time.time(), problem=masked(str(error)), speeds=None))
+        except Exception as error:  # noqa: BLE001 - told on the pages; without this thread they would stand still
+            known = isinstance(error, TillwatchError)
+            problem = masked(str(error) if known else f"a defect of tillwatch: {error!r}")
+            self._take(replace(self.seen, at=time.time(), problem=problem, speeds=None))
             if state is not None:
                 with suppress(TillwatchError):
                     state.close()
@@ -142,9 +144,9 @@ class Watch:
     def _take(self, seen: Seen) -> None:
         """Tells of it when it says something else than what is known."""
         before = self.seen
-        self.seen = seen
-        if replace(seen, version=before.version, at=before.at) != before:
-            self.seen = replace(seen, version=before.version + 1)
+        is_news = replace(seen, version=before.version, at=before.at) != before
+        self.seen = replace(seen, version=before.version + is_news)  # never what is new under the number of before
+        if is_news:
             for hearer in list(self._hearers):
                 hearer()
 
@@ -202,7 +204,7 @@ class Watch:
         while len(self._samples) > 2 and now - self._samples[1][0] >= SPEED_SECONDS:
             self._samples.popleft()
         then, landed, processed = self._samples[0]
-        if now - then < self._every / 2:
+        if now - then <= self._every / 2:
             return None
         return (totals.rows - landed) / (now - then), (done - processed) / (now - then)
 
