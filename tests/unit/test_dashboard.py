@@ -90,7 +90,7 @@ def test_nothing_can_be_written(web: httpx.Client) -> None:
     """Other methods than GET and HEAD are refused everywhere."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert [web.request(method, path).status_code for path in ("/", "/detections", "/live")] == [405] * 3
-    assert web.head("/").status_code == 200
+    assert web.head("/").status_code == web.head("/live").status_code == 200
 
 
 def test_it_answers_to_its_own_names_only(web: httpx.Client) -> None:
@@ -312,3 +312,20 @@ def test_a_watch_left_on_does_not_grow(tmp_path: Path) -> None:
         leave()
         watch.stop()
     assert sizes[-1] < sizes[0] + 1_000_000
+
+
+def test_ten_thousand_detections_are_a_hundred_to_a_page(tmp_path: Path) -> None:
+    """The page is no larger for it, also far back and where a filter finds few; the chart has so many bars at most."""
+    place, config = tmp_path / "state.db", tmp_path / "tillwatch.yaml"
+    config.write_text(f"source: ./none.csv\nlookups: {{importance: ./none.csv}}\nstate: {place}\n", "utf-8")
+    with closing(open_state(str(place))) as state:
+        state.start("f", MEANING, STARTED, [SHAPE])
+        state.commit(commit(0, [100] * 100), 50)
+    with served(Pipeline.look(config), port=0) as at, httpx.Client(base_url=at.url) as web:
+        for query, rows in (("", 100), ("?before=5000", 100), ("?before=31", 30), ("?text=99.7", 11)):
+            text = web.get(f"/detections{query}").text
+            assert text.count('<tr class="link">') == rows
+            assert len(text) < 150_000
+            spec = json.loads(text.split('<script type="application/json">')[1].split("</script>")[0])
+            assert 0 < len(spec["x"]) <= 151
+        assert "10,000 detections" in web.get("/detections").text

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from tillwatch.clock import iso
 from tillwatch.config import masked
-from tillwatch.errors import TillwatchError
+from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.pipeline import Pipeline
 from tillwatch.state import open_state
 from tillwatch.state.activity import Activity
@@ -45,7 +45,8 @@ class AtWork:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A pipeline as it was read. `version` is another one after every change; `problem` says why nothing can be read.
+    """A pipeline as it was read. `version` is another one after every change; `problem` says why nothing can be read;
+    `missing` that there is no state yet.
 
     `landed` and `processed` are the last hour, `speeds` rows a second in and out, None until two readings are known;
     `kinds` are (pattern, action, detections). `next_chunk` is the oldest that waits.
@@ -54,6 +55,7 @@ class Seen:
     version: int = 0
     at: float = 0.0
     problem: str = ""
+    missing: bool = False
     pulse: Pulse = _NOTHING
     totals: Totals = _NO_ROWS
     quarantined: Mapping[str, int] = field(default_factory=dict)
@@ -134,7 +136,8 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - told on the pages; without this thread they would stand still
             known = isinstance(error, TillwatchError)
             problem = masked(str(error) if known else f"a defect of tillwatch: {error!r}")
-            self._take(replace(self.seen, at=time.time(), problem=problem, speeds=None))
+            missing = isinstance(error, StateMissing)
+            self._take(replace(self.seen, at=time.time(), problem=problem, missing=missing, speeds=None))
             if state is not None:
                 with suppress(TillwatchError):
                     state.close()
@@ -172,6 +175,7 @@ class Watch:
             known.version,
             time.time(),
             "",
+            False,
             pulse,
             totals,
             state.quarantined(),
