@@ -45,6 +45,7 @@ CONFIGURED = (
     "why-not",
     "backtest",
     "compact",
+    "dashboard",
 )
 ARGUMENTS = {"names", "kind", "out", "shell", "action", "places", "seq", "pattern", "drafts", "channel"}
 NEEDED = {"explain": ("1",), "why-not": ("PatId2", "--customer", "C", "--merchant", "M")}
@@ -84,6 +85,7 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "ingest",
         "detect",
         "status",
+        "dashboard",
         "detections",
         "quality",
         "report",

@@ -27,7 +27,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
-TOP_KEYS += "outputs, reports, alerts, logs, metrics, engine, spark, patterns, shadow"
+TOP_KEYS += "outputs, reports, alerts, dashboard, logs, metrics, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -107,6 +107,7 @@ def test_smallest(folder: Path) -> None:
             "digest": 60,
             "per_hour": 20,
         },
+        "dashboard": {"host": "127.0.0.1", "port": 8780, "header": None, "hosts": ()},
         "logs": {"format": None, "level": "info", "file": None, "size": 10_000_000, "count": 5},
         "metrics": {"listen": None},
         "engine": "embedded",

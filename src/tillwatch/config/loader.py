@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 from tillwatch.config.environment import expanded, expanded_text, is_replaced, secrets_in
 from tillwatch.config.kinds import OUTPUTS, is_uri
 from tillwatch.config.secrets import is_secret_key, is_secret_setting
-from tillwatch.config.settings import Lookup, Output, Section, Settings
+from tillwatch.config.section import Section
+from tillwatch.config.settings import Lookup, Output, Settings
 from tillwatch.config.shape import SHORT, overridden, written_out
 from tillwatch.config.yaml import (
     MapNode,

@@ -10,7 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from tillwatch.config.kinds import Kind
 from tillwatch.config.loader import SMALLEST
-from tillwatch.config.settings import Lookup, Output, PatternChoice, Section, Settings
+from tillwatch.config.section import Section
+from tillwatch.config.settings import Lookup, Output, PatternChoice, Settings
 
 FULL = """\
 source:
@@ -67,6 +68,7 @@ alerts:
   settle: 1min                       # before an end is told
   digest: 1min                       # of detections and failed files
   per_hour: 20                       # messages to a channel
+dashboard: {host: 127.0.0.1, port: 8780, header: null, hosts: []}
 logs: {file: ./data/tillwatch.log, format: json, level: info, size: 10MB, count: 5}
 metrics: {listen: "127.0.0.1:9464"}  # served to Prometheus; without it none are
 engine: embedded                     # or spark

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from tillwatch.config import kinds, log_kinds
 from tillwatch.config.alerts import Alerts
+from tillwatch.config.dashboard import Dashboard
 from tillwatch.config.section import Section as Section
 
 Place = Annotated[str, kinds.PLACE]
@@ -365,6 +366,7 @@ class Settings(Section):
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
     alerts: Alerts = Field(default=Alerts(), description="What is told to whom, by e-mail, chat or webhook.")
+    dashboard: Dashboard = Field(default=Dashboard(), description="Where the dashboard is served, and to whom.")
     logs: Logs = Field(default=Logs(), description="What a run writes down of what it does.")
     metrics: Metrics = Field(default=Metrics(), description="Metrics of a run, for Prometheus.")
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(

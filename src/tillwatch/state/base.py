@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
 from tillwatch.state.figures import Figures
+from tillwatch.state.look import Look
 from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape
 
@@ -223,7 +224,7 @@ class Ledger(Protocol):
         ...
 
 
-class State(Ledger, Figures, Protocol):
+class State(Ledger, Figures, Look, Protocol):
     """A state store. Every method that writes is one transaction, durable when it returns.
 
     After an error a transaction may have gone through all the same, when only the answer was lost. So every method

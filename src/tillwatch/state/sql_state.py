@@ -35,6 +35,7 @@ from tillwatch.state.base import (
 from tillwatch.state.figures import SqlFigures
 from tillwatch.state.meaning import base_of, is_same, without_contents
 from tillwatch.state.queries import named, read_sql
+from tillwatch.state.sql_look import SqlLook
 from tillwatch.state.sql_rows import (
     FILES,
     Row,
@@ -50,7 +51,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(SqlActivity, SqlFigures):
+class SqlState(SqlLook, SqlActivity, SqlFigures):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types

@@ -27,9 +27,10 @@ from tillwatch.testing.sharing import expect
 from tillwatch.testing.state_again import AgainSuite
 from tillwatch.testing.state_figures import FiguresSuite
 from tillwatch.testing.state_life import LifeSuite
+from tillwatch.testing.state_look import LookSuite
 
 
-class StateSuite(AgainSuite, LifeSuite, FiguresSuite):
+class StateSuite(AgainSuite, LifeSuite, FiguresSuite, LookSuite):
     """What every state store promises. A subclass says how one is opened.
 
     It defines `opener`, and a pytest fixture `place`: an empty place of its own for each test, a path or a database.
