@@ -126,7 +126,7 @@ class PostgresState(SqlState):
             self._session.rollback()
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        text = _STATEMENTS.get(statement, statement)
+        text = _STATEMENTS.get(statement) or in_psycopg(statement)
         with self._session.clear_errors():
             return iter(self._again_if_lost(lambda: self._session.connection.execute(text, values).fetchall()))
 

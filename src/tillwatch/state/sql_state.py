@@ -6,7 +6,7 @@ A store gives the way to its database: how a statement is run, what a transactio
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
@@ -31,6 +31,7 @@ from tillwatch.state.base import (
     base_of,
 )
 from tillwatch.state.queries import named, read_sql
+from tillwatch.state.sql_review import SqlReview
 from tillwatch.state.sql_rows import (
     FILES,
     Row,
@@ -46,7 +47,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(ABC):
+class SqlState(SqlReview):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types

@@ -26,9 +26,10 @@ from tillwatch.testing.commits import (
 from tillwatch.testing.sharing import expect
 from tillwatch.testing.state_again import AgainSuite
 from tillwatch.testing.state_life import LifeSuite
+from tillwatch.testing.state_review import ReviewSuite
 
 
-class StateSuite(AgainSuite, LifeSuite):
+class StateSuite(AgainSuite, LifeSuite, ReviewSuite):
     """What every state store promises. A subclass says how one is opened.
 
     It defines `opener`, and a pytest fixture `place`: an empty place of its own for each test, a path or a database.

@@ -169,3 +169,25 @@ WHERE first_seq NOT IN (SELECT first_seq FROM deliveries WHERE output = ?) ORDER
 
 -- name: put_delivered
 INSERT INTO deliveries (output, first_seq, delivered_at) VALUES (?, ?, ?) ON CONFLICT (output, first_seq) DO NOTHING;
+
+-- name: last_of
+SELECT max(seq) FROM detections WHERE pattern = ? AND key = ?;
+
+-- name: last_shadow_of
+SELECT max(seq) FROM shadow_detections WHERE pattern = ? AND key = ?;
+
+-- name: bands
+-- The first column says which rows of quarantine_bands go with it.
+SELECT
+  number / ?, min(number), max(number), CAST(sum(rows) AS bigint), CAST(sum(counted) AS bigint),
+  CAST(sum(filtered) AS bigint), min(processed_at), max(processed_at)
+FROM chunks WHERE processed_at IS NOT NULL GROUP BY 1 ORDER BY 1;
+
+-- name: quarantine_bands
+SELECT chunk / ?, reason, CAST(sum(rows) AS bigint) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: wrong_chunks
+SELECT number, CAST(sum(quarantine.rows) AS bigint), processed_at
+FROM quarantine JOIN chunks ON number = chunk
+WHERE reason = coalesce(?, reason) AND processed_at IS NOT NULL
+GROUP BY number, processed_at ORDER BY number DESC LIMIT ?;
