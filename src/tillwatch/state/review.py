@@ -47,6 +47,10 @@ class Review(Protocol):
         """The tables of running values. Raises StateError."""
         ...
 
+    def rows_in(self, shape: TableShape) -> int:
+        """How many rows a table has; their ids are 0, 1, 2 …"""
+        ...
+
     def table_parts(self, shape: TableShape) -> Iterator[Mapping[str, tuple[object, ...]]]:
         """The rows of a table by id, some at a time: column to values. To be asked within one `snapshot`."""
         ...

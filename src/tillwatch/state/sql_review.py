@@ -9,7 +9,7 @@ from typing import Any
 
 from tillwatch.state.review import Band, WrongChunk
 from tillwatch.state.sql_rows import Row, key_text
-from tillwatch.state.tables import TableShape, part_sql
+from tillwatch.state.tables import TableShape, part_sql, size_sql
 
 ROWS = 50_000
 """Rows of a table that are read at a time."""
@@ -21,6 +21,10 @@ class SqlReview(ABC):
     @abstractmethod
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows that a query gives. Raises StateError."""
+
+    def rows_in(self, shape: TableShape) -> int:
+        (row,) = self._rows(size_sql(shape))
+        return int(row[0])
 
     def table_parts(self, shape: TableShape) -> Iterator[Mapping[str, tuple[object, ...]]]:
         first = 0

@@ -27,9 +27,9 @@ class ReviewSuite(SharingSuite):
             "importance": [None, 0.1, -0.5, None, 1e300, 0.0, 2.0],
         }
         with self.started(place) as state:
-            assert list(state.table_parts(SHAPE)) == []
+            assert (list(state.table_parts(SHAPE)), state.rows_in(SHAPE)) == ([], 0)
             state.save_tables([TableRows(SHAPE.name, columns)], 0)
-            assert [shape.name for shape in state.shapes()] == [SHAPE.name]
+            assert ([shape.name for shape in state.shapes()], state.rows_in(SHAPE)) == ([SHAPE.name], 7)
             for size in (1, 3, 7, 50_000):
                 monkeypatch.setattr(sql_review, "ROWS", size)
                 with state.snapshot():
