@@ -203,6 +203,7 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
     changed["outputs"] = {name: _output(name, output, at) for name, output in settings.outputs.items()}
     changed["spark"] = settings.spark.model_copy(update={"state": at(settings.spark.state, "spark", "state")})
     changed["reports"] = settings.reports and at(settings.reports, "reports")
+    changed["backtests"] = settings.backtests and at(settings.backtests, "backtests")
     patterns = tree.items.get("patterns")
     if isinstance(patterns, MapNode):
         changed["patterns"] = tuple(

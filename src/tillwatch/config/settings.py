@@ -318,6 +318,10 @@ class Settings(Section):
     reports: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
+    backtests: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
+        default="./tillwatch-data/backtests",
+        description="Folder of the results of `tillwatch backtest`, which the dashboard shows; null to keep none.",
+    )
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(
         default="embedded", description="What runs the detection: `embedded` is this process, `spark` a Spark cluster."
     )
