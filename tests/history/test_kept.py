@@ -26,7 +26,7 @@ SWEEP = "PatId2.transactions=6:10:2"
 def copy(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of a pipeline of this module's own."""
     folder = tmp_path_factory.mktemp("kept") / "site"
-    shutil.copytree(config.parent, folder)
+    shutil.copytree(config.parent, folder, ignore=shutil.ignore_patterns("backtests"))
     return folder / config.name
 
 
