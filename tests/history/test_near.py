@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tillwatch.engine.condition import Condition
 from tillwatch.engine.fold import Fold
-from tillwatch.history.near import Near, distances, near_misses
+from tillwatch.history.near import Misses, Near, distances
 from tillwatch.history.whole import Whole
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams
 from tillwatch.testing.folding import Lookups, Row, fold_of, pattern_text, step
@@ -51,13 +51,14 @@ def test_a_key_misses_nothing_exactly_where_the_engine_says_it_holds(
     far = distances(whole, judge.plan.tree)
     assert ((far.missing == 0) == holds).all()
     assert (far.gap[holds] == 0).all() and (far.gap >= 0).all() and np.isfinite(far.gap).all()
-    found = near_misses(fold, judge.plan, len(chunks) - 1, 1000, never, negative=True)
-    assert found.keys == len(holds) and found.holding == holds.sum()
-    assert len(found.nearest) == len(holds) - holds.sum()
-    assert [n.gap for n in found.nearest] == sorted(n.gap for n in found.nearest)
-    assert all(n.missing == 1 for n in found.but_one)
-    assert len(found.but_one) == (far.missing == 1).sum()
-    assert all(n.condition.truth is not True for n in found.nearest)
+    misses = Misses(fold, judge.plan, len(chunks) - 1, negative=True)
+    found, but_one = misses.nearest(1000, never), misses.nearest(1000, never, but_one=True)
+    assert misses.keys == len(holds) and misses.holding == holds.sum()
+    assert len(found) == len(holds) - holds.sum()
+    assert [n.gap for n in found] == sorted(n.gap for n in found)
+    assert all(n.missing == 1 for n in but_one)
+    assert len(but_one) == misses.but_one == (far.missing == 1).sum()
+    assert all(n.condition.truth is not True for n in found)
 
 
 MANY_SMALL = pattern_text(
@@ -84,16 +85,17 @@ def test_nearest_is_who_lacks_least() -> None:
         *rows("neither", 5, "90"),
     ]
     fold = folded(MANY_SMALL, [chunk])
-    found = near_misses(fold, fold.judges[0].plan, 0, 50, never, negative=False)
-    assert names(found.nearest) == ["one short", "both a bit", "too dear", "new", "neither"]
-    assert names(found.but_one) == ["one short", "too dear", "new"]
-    first = found.nearest[0]
+    misses = Misses(fold, fold.judges[0].plan, 0, negative=False)
+    found = misses.nearest(50, never)
+    assert names(found) == ["one short", "both a bit", "too dear", "new", "neither"]
+    assert names(misses.nearest(50, never, but_one=True)) == ["one short", "too dear", "new"]
+    first = found[0]
     assert (first.gap, first.missing) == (pytest.approx(1 / 80), 1)
     lacking, there = first.condition.parts
     assert lacking.need is not None and lacking.need.text == "1 more transaction" and lacking.need.by == 1
     assert lacking.sides == (("transactions", 79), ("80", 80))
     assert there.truth is True and there.need is None
-    assert [n.gap for n in found.nearest[1:3]] == [pytest.approx(1 / 80 + 0.1 / 23.1), pytest.approx(1 / 24)]
+    assert [n.gap for n in found[1:3]] == [pytest.approx(1 / 80 + 0.1 / 23.1), pytest.approx(1 / 24)]
 
 
 def test_a_rank_is_as_far_as_its_limit() -> None:
@@ -103,16 +105,19 @@ def test_a_rank_is_as_far_as_its_limit() -> None:
         pattern_text(["customer", "merchant"], when),
         [[row for n in range(5) for row in rows(f"C{n}", n + 1, "1")]],
     )
-    found = near_misses(fold, fold.judges[0].plan, 0, 50, never, negative=False)
+    misses = Misses(fold, fold.judges[0].plan, 0, negative=False)
     gate = (21 - 15) / 21
-    assert {n.key["customer"]: n.gap for n in found.nearest} == {
+    assert {n.key["customer"]: n.gap for n in misses.nearest(50, never)} == {
         "C4": pytest.approx(gate),
         "C3": pytest.approx(gate),
         "C2": pytest.approx(gate + 0.25),
         "C1": pytest.approx(gate + 0.5),
         "C0": pytest.approx(gate + 0.75),
     }
-    assert names(found.but_one) == ["C3", "C4"]
+    assert names(misses.nearest(50, never, but_one=True)) == ["C3", "C4"]
+    (merchant,) = {int(slot) for slot in fold.tables["customer", "merchant"].up[("merchant",)][:5]}
+    assert len(misses.nearest(50, never, within=(("merchant",), merchant))) == 5
+    assert misses.nearest(50, never, within=(("merchant",), merchant + 1)) == ()
 
 
 def test_what_was_detected_is_no_near_miss_any_more() -> None:
@@ -126,6 +131,7 @@ def test_what_was_detected_is_no_near_miss_any_more() -> None:
     for life, wanted in (({}, ["C27", "C26"]), ({"emit": "on_enter"}, ["C29", "C28"])):
         text = pattern_text(["customer"], "transactions >= 80", life=life)
         fold = folded(text, [chunk])
-        found = near_misses(fold, fold.judges[0].plan, 0, 2, detected, negative=False)
-        assert names(found.nearest) == names(found.but_one) == wanted
-        assert [near.seq for near in found.nearest] == [seqs.get(name) for name in wanted]
+        misses = Misses(fold, fold.judges[0].plan, 0, negative=False)
+        found = misses.nearest(2, detected)
+        assert names(found) == names(misses.nearest(2, detected, but_one=True)) == wanted
+        assert [near.seq for near in found] == [seqs.get(name) for name in wanted]

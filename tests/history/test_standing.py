@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tillwatch.errors import StateError, StateMissing
-from tillwatch.history.near import near_misses
+from tillwatch.history.near import Misses
 from tillwatch.history.standing import Standing, standing
 from tillwatch.history.why_not import why_not
 from tillwatch.pipeline import Pipeline
@@ -30,10 +30,11 @@ def test_the_tables_are_those_of_the_run(pipeline: Pipeline, retry: Retry) -> No
         for plan in found.plans:
             mine = [s for s in detections if s.detection.pattern == plan.pattern.id]
             last_of = partial(state.last_of, plan.pattern.id)
-            near = near_misses(found.fold, plan, 23, 20, last_of, negative=False)
-            assert near.holding == sum(s.holds for s in mine)
-            assert len(near.nearest) == min(20, near.keys - len(mine))
-            for miss in near.nearest[:3]:
+            misses = Misses(found.fold, plan, 23, negative=False)
+            nearest = misses.nearest(20, last_of)
+            assert misses.holding == sum(s.holds for s in mine)
+            assert len(nearest) == min(20, misses.keys - len(mine))
+            for miss in nearest[:3]:
                 answer = why_not(pipeline, plan.pattern.id, miss.key, None, retry)
                 assert answer.detected is None and answer.condition == miss.condition
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from tillwatch.history.clauses import Clause, KeyView
 from tillwatch.history.needs import Needs
 from tillwatch.history.whole import Whole
 from tillwatch.patterns.expression import And, Compare, Expr, Not, Or, PercentRank
-from tillwatch.patterns.program import Plan
+from tillwatch.patterns.program import Grain, Plan
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -49,82 +50,76 @@ class Near:
     """
 
     key: Mapping[str, str]
-    slot: int
     gap: float
     missing: int
     condition: Clause
     seq: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Nearness:
-    """The keys nearest to a pattern: `nearest` by gap; `but_one` are those that miss a single clause, by gap too.
-
-    Of all `keys` that the pattern knows it holds now for `holding`.
-    """
-
-    plan: Plan
-    keys: int
-    holding: int
-    nearest: tuple[Near, ...]
-    but_one: tuple[Near, ...]
-
-
 Detected = Callable[[Mapping[str, str]], int | None]
 """The seq of the last detection of a key by the pattern, None when there is none."""
 
 
-def near_misses(fold: Fold, plan: Plan, chunk: int, limit: int, detected: Detected, *, negative: bool) -> Nearness:
-    """The keys nearest to a pattern that is judged after chunks, as the tables of the fold are, after `chunk`.
+class Misses:
+    """How far all keys are from a pattern that is judged after chunks, as the tables of a fold are, after `chunk`.
 
-    Keys for which it holds are left out, and, where a key is detected once, those that were. `negative` says whether
-    amounts may be.
+    Of all `keys` that the pattern knows it holds for `holding`. `negative` says whether amounts may be. For threads.
     """
-    condition = Condition(plan, fold.tables, fold.program.digits)
-    whole = Whole(condition)
-    far = distances(whole, plan.tree)
-    holds = np.broadcast_to(whole.vector(plan.tree).true(), whole.slots.shape)
-    made = _Making(fold, condition, whole, far, chunk, detected, negative)
-    missed = np.flatnonzero(~holds)
-    nearest = made.nearest(missed, limit)
-    but_one = made.nearest(missed[far.missing[missed] == 1], limit)
-    return Nearness(plan, len(whole.slots), int(holds.sum()), nearest, but_one)
 
+    def __init__(self, fold: Fold, plan: Plan, chunk: int, *, negative: bool) -> None:
+        self.plan = plan
+        self._fold, self._chunk, self._negative = fold, chunk, negative
+        self._condition = Condition(plan, fold.tables, fold.program.digits)
+        whole = Whole(self._condition)
+        holds = np.broadcast_to(whole.vector(plan.tree).true(), whole.slots.shape)
+        self.keys, self.holding = len(holds), int(holds.sum())
+        far = distances(whole, plan.tree)
+        missed = np.flatnonzero(~holds)
+        self._slots, self._far = whole.slots[missed], Distance(far.gap[missed], far.missing[missed])
+        self._lock = Lock()  # a condition learns while it is asked
 
-@dataclass(frozen=True, slots=True)
-class _Making:
-    """Makes near misses of places among all keys."""
+    @property
+    def but_one(self) -> int:
+        """How many keys miss a single clause."""
+        return int(np.count_nonzero(self._far.missing == 1))
 
-    fold: Fold
-    condition: Condition
-    whole: Whole
-    far: Distance
-    chunk: int
-    detected: Detected
-    negative: bool
+    def nearest(
+        self, limit: int, detected: Detected, *, but_one: bool = False, within: tuple[Grain, int] | None = None
+    ) -> tuple[Near, ...]:
+        """The nearest keys, by gap, then by clauses missed, then by key; `but_one` are those that miss a single clause.
 
-    def nearest(self, places: Ints, limit: int) -> tuple[Near, ...]:
-        """Of these places the nearest, by gap, then by clauses missed, then by key."""
-        some = _smallest(self.far.gap[places], EXAMINED * limit)
-        places = places[some]
-        keys = self.fold.keys(self.condition.plan.per, self.whole.slots[places])
-        gaps, missing = self.far.gap[places].tolist(), self.far.missing[places].tolist()
-        order = sorted(range(len(places)), key=lambda n: (gaps[n], missing[n], tuple(keys[n].values())))
-        once = self.condition.plan.pattern.emit == "once"
+        Keys for which it holds are left out, and, where a key is detected once, those that were. `within` is a coarser
+        grain and a slot of it.
+        """
+        mine = np.ones(len(self._slots), np.bool_)
+        if but_one:
+            mine &= self._far.missing == 1
+        if within is not None:
+            grain, slot = within
+            mine &= (
+                self._slots == slot if grain == self.plan.per else self._condition.table.up[grain][self._slots] == slot
+            )
+        with self._lock:
+            return self._nearest(np.flatnonzero(mine), limit, detected)
+
+    def _nearest(self, places: Ints, limit: int, detected: Detected) -> tuple[Near, ...]:
+        places = places[_smallest(self._far.gap[places], EXAMINED * limit)]
+        keys = self._fold.keys(self.plan.per, self._slots[places])
+        gaps, missing = self._far.gap[places].tolist(), self._far.missing[places].tolist()
+        once = self.plan.pattern.emit == "once"
         found: list[Near] = []
-        for n in order:
+        for n in sorted(range(len(places)), key=lambda n: (gaps[n], missing[n], tuple(keys[n].values()))):
             if len(found) == limit:
                 break
-            seq = self.detected(keys[n])
+            seq = detected(keys[n])
             if seq is None or not once:
-                slot = int(self.whole.slots[places[n]])
-                found.append(Near(keys[n], slot, gaps[n], missing[n], self._condition(slot), seq))
+                clause = self._clause(int(self._slots[places[n]]))
+                found.append(Near(keys[n], gaps[n], missing[n], clause, seq))
         return tuple(found)
 
-    def _condition(self, slot: int) -> Clause:
-        view = KeyView(self.condition, slot, self.chunk)
-        plan = self.condition.plan
-        return Needs(view, plan, self.fold.tables, self.negative).of(view.clause(plan.tree))
+    def _clause(self, slot: int) -> Clause:
+        view = KeyView(self._condition, slot, self._chunk)
+        return Needs(view, self.plan, self._fold.tables, self._negative).of(view.clause(self.plan.tree))
 
 
 def _smallest(values: Floats, count: int) -> Ints:
@@ -145,8 +140,8 @@ def distances(whole: Whole, tree: Expr, *, wanted: bool = True) -> Distance:
             return _all(*sides) if isinstance(tree, And) == wanted else _any(*sides)
     truth = whole.vector(tree)
     fits = np.broadcast_to(truth.true() if wanted else _false(truth), whole.slots.shape)
-    gap = _gap(whole, tree, wanted=wanted) if isinstance(tree, Compare) else np.ones(len(whole.slots))
-    return Distance(np.where(fits, 0.0, gap), np.where(fits, 0, 1))
+    far = _gap(whole, tree, wanted=wanted) if isinstance(tree, Compare) else np.ones(len(whole.slots))
+    return Distance(np.where(fits, 0.0, far), np.where(fits, 0, 1))
 
 
 def _all(one: Distance, other: Distance) -> Distance:
@@ -168,17 +163,27 @@ _STEP = {(">", True): 1, ("<", True): -1, ("<=", False): 1, (">=", False): -1}
 
 
 def _gap(whole: Whole, tree: Compare, *, wanted: bool) -> Floats:
-    """How far apart both sides are, where they do not compare as is wanted."""
     left, right = whole.vector(tree.left), whole.vector(tree.right)
-    a, b = (as_float(side, whole.condition.digits) for side in (left, right))
+    return np.broadcast_to(gap(tree, left, right, whole.condition.digits, wanted=wanted), whole.slots.shape)
+
+
+def gap(tree: Compare, left: Vector, right: Vector, digits: int, *, wanted: bool = True) -> Floats:
+    """How far apart the sides of a comparison are, which does not hold as is wanted.
+
+    >>> from tillwatch.patterns.expression import parse
+    >>> a, b = Vector("int", np.array([40, 79])), Vector("int", np.array([80]))
+    >>> gap(parse("a >= 80"), a, b, 4).tolist(), gap(parse("a > 79"), a, Vector("int", np.array([79])), 4)[1].item()
+    ([0.5, 0.0125], 0.0125)
+    """
+    a, b = (as_float(side, digits) for side in (left, right))
     if left.kind == right.kind == "int":
         b = b + _STEP.get((tree.op, wanted), 0)
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.abs(a - b)
+        apart = np.abs(a - b)
         if not any(isinstance(side, PercentRank) for side in (tree.left, tree.right)):
             greater = np.maximum(np.abs(a), np.abs(b))
-            gap = np.divide(gap, greater, out=np.zeros_like(gap), where=greater > 0)
-    gap = np.broadcast_to(np.minimum(np.where(np.isfinite(gap), gap, 1.0), 1.0), whole.slots.shape)
+            apart = np.divide(apart, greater, out=np.zeros_like(apart), where=greater > 0)
+    found: Floats = np.minimum(np.where(np.isfinite(apart), apart, 1.0), 1.0)
     for side in (left, right):
-        gap = gap if side.null is None else np.where(side.null, 1.0, gap)
-    return gap
+        found = found if side.null is None else np.where(side.null, 1.0, found)
+    return found
