@@ -10,6 +10,7 @@ from tillwatch.cli.check import check
 from tillwatch.cli.command import Program
 from tillwatch.cli.compact import compact
 from tillwatch.cli.completion import completion
+from tillwatch.cli.dashboard import dashboard
 from tillwatch.cli.demo import demo
 from tillwatch.cli.detect import detect
 from tillwatch.cli.detections import detections
@@ -31,7 +32,7 @@ app = click.version_option(package_name="tillwatch", prog_name="tillwatch")(
             "First steps": (demo, generate, check),
             "Patterns": (test, schema),
             "Work": (run, ingest, detect),
-            "Look": (status, detections, quality, audit),
+            "Look": (status, dashboard, detections, quality, audit),
             "Trust": (explain, why_not, backtest),
             "Keep": (state, compact),
             "Shell": (completion,),

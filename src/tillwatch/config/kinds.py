@@ -335,6 +335,12 @@ def _ids(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _header(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and re.fullmatch("[A-Za-z0-9-]+", value)):
+        raise ValueError
+    return value
+
+
 TABLE = Kind("the name of a table, or schema.table", _table, is_text=True)
 FLAG = Kind("true or false", _flag)
 NAME = Kind("a name of letters, digits and _, not starting with a digit", _name)
@@ -343,6 +349,13 @@ SECONDS = Kind("a duration from 0 to 1 day such as 500ms, 1s, 2m; a plain number
 LATENESS = Kind("a number of steps such as 2, or a duration such as 30s, 10min, 2h, 1d", _lateness, is_text=True)
 DAYS = Kind("a number of days from 1d to 99999d, such as 30d, or null for ever", _days)
 IDS = Kind("a list of pattern ids such as [PatId1]", _ids)
+HOSTS = Kind("a list of host names", _ids, schema={"type": "array", "items": TEXT})
+HEADER = Kind(
+    "the name of a header such as X-Forwarded-User, or null for none",
+    _header,
+    is_text=True,
+    schema={"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9-]+$"}, {"type": "null"}]},
+)
 DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
 TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
 PLACE = Kind("a path or URI", _place, is_text=True)

@@ -57,6 +57,7 @@ outputs:                             # further places, by name
   bank: {format: webhook, uri: "https://bank.example/hooks", secret_env: BANK_HOOK_SECRET}
 reports: ./data/reports              # quality reports at the end of a run
 backtests: ./data/backtests          # results of tillwatch backtest; null keeps none
+dashboard: {host: 127.0.0.1, port: 8780, header: null, hosts: []}
 engine: embedded                     # or spark
 spark: {master: "local[4]", state: ./data/spark, buckets: 4, conf: {spark.driver.memory: 2g}}
 patterns: [PatId1, {PatId2: {transactions: 20}}, PatId3, ./my-patterns/]

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from uuid import uuid4
 
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
+from tillwatch.state.look import Look
 from tillwatch.state.review import Review
 from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape
@@ -212,7 +213,7 @@ class Ledger(Protocol):
         ...
 
 
-class State(Ledger, Review, Protocol):
+class State(Ledger, Look, Review, Protocol):
     """A state store. Every method that writes is one transaction, durable when it returns.
 
     After an error a transaction may have gone through all the same, when only the answer was lost. So every method

@@ -31,6 +31,7 @@ from tillwatch.state.base import (
     base_of,
 )
 from tillwatch.state.queries import named, read_sql
+from tillwatch.state.sql_look import SqlLook
 from tillwatch.state.sql_review import SqlReview
 from tillwatch.state.sql_rows import (
     FILES,
@@ -47,7 +48,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(SqlReview):
+class SqlState(SqlLook, SqlReview):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types

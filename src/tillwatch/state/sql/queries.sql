@@ -170,6 +170,56 @@ WHERE first_seq NOT IN (SELECT first_seq FROM deliveries WHERE output = ?) ORDER
 -- name: put_delivered
 INSERT INTO deliveries (output, first_seq, delivered_at) VALUES (?, ?, ?) ON CONFLICT (output, first_seq) DO NOTHING;
 
+-- name: pulse
+SELECT
+  (SELECT coalesce(max(number) + 1, 0) FROM chunks),
+  (SELECT coalesce(max(value), '0') FROM meta WHERE key = 'cursor'),
+  (SELECT coalesce(max(value), '0') FROM meta WHERE key = 'tables'),
+  (SELECT coalesce(max(seq), 0) FROM detections),
+  (SELECT coalesce(max(last_seq), 0) FROM outbox WHERE published_at IS NOT NULL),
+  (SELECT coalesce(max(number), 0) FROM rule_sets),
+  (SELECT coalesce(max(value), '') FROM meta WHERE key = 'commit');
+
+-- name: flow_landed
+-- 18 characters of a time are ten seconds: 2026-11-20T13:05:0
+SELECT min(landed_at), count(*), CAST(sum(rows) AS bigint), 0, min(number) FROM chunks
+WHERE number >= ? AND landed_at >= ? GROUP BY substr(landed_at, 1, 18) ORDER BY 1;
+
+-- name: flow_processed
+SELECT min(processed_at), count(*), CAST(sum(rows) AS bigint), CAST(sum(quarantined) AS bigint), min(number) FROM chunks
+WHERE number >= ? AND processed_at >= ? GROUP BY substr(processed_at, 1, 18) ORDER BY 1;
+
+-- name: chunk_times
+SELECT
+  c.number, coalesce(f.name, ''), c.first_row, c.rows, c.bytes, c.landed_at, c.counted, c.quarantined, c.filtered,
+  c.processed_at
+FROM chunks AS c LEFT JOIN files AS f ON f.number = c.file
+WHERE c.number BETWEEN ? AND ? ORDER BY c.number;
+
+-- name: actions
+SELECT pattern, action, count(*) FROM detections GROUP BY pattern, action ORDER BY pattern, action;
+
+-- name: newest
+-- What is not asked for is compared with itself.
+SELECT seq, chunk, pattern, action, key, detected_at, holds, evidence, occasion FROM detections
+WHERE seq < ? AND pattern = coalesce(?, pattern) AND action = coalesce(?, action)
+AND customer = coalesce(?, customer) AND merchant = coalesce(?, merchant)
+AND detected_at >= ? AND detected_at < ? AND lower(key) LIKE lower(?) ESCAPE '!'
+ORDER BY seq DESC LIMIT ?;
+
+-- name: span
+SELECT count(*), min(detected_at), max(detected_at) FROM detections
+WHERE pattern = coalesce(?, pattern) AND action = coalesce(?, action)
+AND customer = coalesce(?, customer) AND merchant = coalesce(?, merchant)
+AND detected_at >= ? AND detected_at < ? AND lower(key) LIKE lower(?) ESCAPE '!';
+
+-- name: counts
+SELECT pattern, substr(detected_at, 1, ?), count(*) FROM detections
+WHERE pattern = coalesce(?, pattern) AND action = coalesce(?, action)
+AND customer = coalesce(?, customer) AND merchant = coalesce(?, merchant)
+AND detected_at >= ? AND detected_at < ? AND lower(key) LIKE lower(?) ESCAPE '!'
+GROUP BY 1, 2 ORDER BY 2, 1;
+
 -- name: last_of
 SELECT max(seq) FROM detections WHERE pattern = ? AND key = ?;
 

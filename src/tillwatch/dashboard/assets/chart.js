@@ -1,0 +1,155 @@
+// Charts by uPlot from JSON beside them. A chart is
+//   { kind: "time" | "number", x: [...], unit, from, to, marks: [{ x, name, color }], stacked,
+//     series: [{ name, color, look: "line" | "area" | "steps" | "bars" | "points", values: [...] }] }
+// where a color is the name of a CSS color such as "one", and times are seconds since 1970.
+const drawn = new WeakMap();
+const probe = document.createElement("span");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const zone = document.body.dataset.zone;
+const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 6 });
+
+function color(name) {
+  probe.className = `probe ${name}`;
+  if (!probe.isConnected) document.body.append(probe);
+  return getComputedStyle(probe).color;
+}
+
+function faint(name, share) {
+  return color(name).replace(/^rgba?\(([^,]+),([^,]+),([^,)]+).*$/, `rgba($1,$2,$3,${share})`);
+}
+
+export function drawAll(place, anew = false) {
+  for (const figure of place.querySelectorAll("figure.chart")) draw(figure, anew);
+}
+
+export function draw(figure, anew = false) {
+  const text = figure.querySelector("script[type='application/json']").textContent;
+  const before = drawn.get(figure);
+  if (before && before.text === text && !anew) return;
+  const spec = JSON.parse(text);
+  const data = dataOf(spec);
+  const shape = JSON.stringify([spec.kind, spec.unit, spec.stacked, spec.series.map((s) => [s.name, s.color, s.look])]);
+  if (before && before.shape === shape && !anew) {
+    before.text = text;
+    before.spec.now = spec;
+    before.plot.setData(data);
+    return;
+  }
+  before?.plot.destroy();
+  before?.watch.disconnect();
+  const at = figure.querySelector(".plot");
+  const held = { now: spec };
+  const plot = new window.uPlot(options(held, at), data, at);
+  const watch = new ResizeObserver(() => plot.setSize({ width: at.clientWidth, height: at.clientHeight }));
+  watch.observe(at);
+  drawn.set(figure, { plot, text, shape, watch, spec: held });
+}
+
+function dataOf(spec) {
+  const columns = spec.series.map((each) => each.values);
+  if (!spec.stacked) return [spec.x, ...columns];
+  const sums = [];
+  columns.forEach((column, n) => sums.push(column.map((value, at) => value + (n ? sums[n - 1][at] : 0))));
+  return [spec.x, ...sums.reverse()];
+}
+
+function range(spec) {
+  const [first, last] = [spec.from ?? spec.x[0], spec.to ?? spec.x[spec.x.length - 1]];
+  const room = first === last ? Math.abs(first) / 2 || 1 : 0;
+  return { min: first - room, max: last + room };
+}
+
+function top(data) {
+  let most = 0;
+  for (const column of data.slice(1)) for (const value of column) if (value > most) most = value;
+  return most ? most * 1.08 : 1;
+}
+
+function options(held, at) {
+  const spec = held.now;
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  const font = `${0.75 * rem}px ${getComputedStyle(document.body).fontFamily}`;
+  const axis = { stroke: color("soft"), font, grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
+  const lines = spec.stacked ? [...spec.series].reverse() : spec.series;
+  return {
+    width: at.clientWidth,
+    height: at.clientHeight,
+    padding: [rem * 0.75, rem, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
+    scales: { x: { time: spec.kind === "time", range: () => Object.values(range(held.now)) }, y: { range: (plot) => [0, top(plot.data)] } },
+    tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), spec.zone ?? zone),
+    axes: [
+      { ...axis, grid: { show: false }, size: rem * 2, space: rem * 5, ...(spec.kind === "time" ? {} : { values: (_, ticks) => ticks.map((t) => exact.format(t)) }) },
+      { ...axis, size: rem * 3.4, space: rem * 2.2, values: (_, ticks) => ticks.map((t) => short.format(t)) },
+    ],
+    series: [{}, ...lines.map((line) => series(line, rem))],
+    hooks: { draw: [(plot) => marks(plot, held.now, rem, font)], setCursor: [(plot) => tip(plot, at, held.now)] },
+  };
+}
+
+function series(line, rem) {
+  const paths = window.uPlot.paths;
+  const bars = line.look === "bars";
+  const points = line.look === "points";
+  return {
+    label: line.name,
+    stroke: color(line.color),
+    width: bars ? 0 : Math.max(1.5, rem / 10),
+    fill: bars ? color(line.color) : line.look === "area" ? faint(line.color, 0.14) : undefined,
+    paths: bars ? paths.bars({ size: [0.86, rem * 4], align: 1 }) : line.look === "steps" ? paths.stepped({ align: 1 }) : points ? () => null : paths.linear(),
+    points: { show: points, size: rem / 2, fill: color(line.color) },
+  };
+}
+
+function marks(plot, spec, rem, font) {
+  const { ctx, bbox } = plot;
+  const ratio = devicePixelRatio || 1;
+  (spec.marks ?? []).forEach((mark, n) => {
+    const x = plot.valToPos(mark.x, "x", true);
+    if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) return;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = color(mark.color ?? "ink");
+    ctx.lineWidth = 1.5 * ratio;
+    ctx.setLineDash(mark.dashed ? [5 * ratio, 4 * ratio] : []);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    ctx.font = font.replace(/^[\d.]+/, (size) => size * ratio);
+    const right = x + ctx.measureText(mark.name).width + rem * ratio > bbox.left + bbox.width;
+    ctx.textAlign = right ? "right" : "left";
+    ctx.textBaseline = "top";
+    ctx.fillText(mark.name, x + (right ? -1 : 1) * 0.35 * rem * ratio, bbox.top + n * 1.15 * rem * ratio);
+    ctx.restore();
+  });
+}
+
+function tip(plot, at, spec) {
+  let box = at.querySelector(".tip");
+  if (!box) {
+    box = document.createElement("div");
+    box.className = "tip";
+    box.setAttribute("aria-hidden", "true");
+    at.append(box);
+  }
+  const { idx, left } = plot.cursor;
+  box.hidden = idx == null || left < 0;
+  if (box.hidden) return;
+  const x = spec.x[idx];
+  const head = spec.labels?.[idx] ?? (spec.kind === "time" ? new Date(x * 1000).toLocaleString("en-GB", { timeZone: spec.zone ?? zone }) : exact.format(x));
+  const lines = spec.series.map((line) => {
+    const row = document.createElement("div");
+    const swatch = document.createElement("span");
+    swatch.className = `swatch ${line.color}`;
+    const value = line.values[idx];
+    row.append(swatch, `${line.name}: ${value == null ? "–" : exact.format(value)}${spec.unit ? ` ${spec.unit}` : ""}`);
+    return row;
+  });
+  const title = document.createElement("strong");
+  title.textContent = head;
+  box.replaceChildren(title, ...lines);
+  const wide = box.offsetWidth;
+  const over = plot.over.offsetLeft + left;
+  box.style.left = `${over + wide + 24 > at.clientWidth ? over - wide - 12 : over + 12}px`;
+}
