@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Scope
 
 from tillwatch.config import masked
-from tillwatch.dashboard import detections, now
+from tillwatch.dashboard import backtests, detections, merchants, now, quality
 from tillwatch.dashboard.access import Access, Guard
 from tillwatch.dashboard.live import Streams
 from tillwatch.dashboard.site import Site
@@ -35,6 +35,9 @@ def create_app(site: Site, access: Access, streams: Streams) -> ASGIApp:
         Route("/assets/{name:path}", _asset),
         *now.routes(site),
         *detections.routes(site),
+        *merchants.routes(site),
+        *quality.routes(site),
+        *backtests.routes(site),
     ]
 
     def refused(scope: Scope) -> Response:
@@ -48,7 +51,13 @@ def create_app(site: Site, access: Access, streams: Streams) -> ASGIApp:
     def missing(request: Request, error: Exception) -> Response:
         code = error.status_code if isinstance(error, HTTPException) else 404
         text = error.detail if isinstance(error, HTTPException) else ""
-        return site.page(request, "problem.html", status=code, title="This cannot be shown" if code == 400 else "There is no such page", text=text)
+        return site.page(
+            request,
+            "problem.html",
+            status=code,
+            title="This cannot be shown" if code == 400 else "There is no such page",
+            text=text,
+        )
 
     def defect(request: Request, error: Exception) -> Response:
         text = "This is a defect of tillwatch; what went wrong is said where the dashboard was started."

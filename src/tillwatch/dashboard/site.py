@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 
 from tillwatch.compose import compose
 from tillwatch.dashboard import words
+from tillwatch.dashboard.standings import Standings
 from tillwatch.dashboard.watch import Watch
 from tillwatch.patterns.program import Plan, Program
 from tillwatch.patterns.rules import from_text
@@ -38,6 +39,9 @@ class View:
 VIEWS = (
     View("now", "Now", "/"),
     View("detections", "Detections", "/detections"),
+    View("merchants", "Merchants", "/merchants"),
+    View("quality", "Quality", "/quality"),
+    View("backtests", "Back-tests", "/backtests"),
 )
 
 
@@ -73,7 +77,13 @@ class Site:
     def __init__(self, pipeline: Pipeline, watch: Watch) -> None:
         self.pipeline, self.watch = pipeline, watch
         self.kept = Kept()
+        self.standings = Standings(pipeline, watch)
         self._pages = _environment()
+
+    @property
+    def parts(self) -> dict[str, int | str]:
+        """What pages show, by name, each with a number or text that is another one when it has changed."""
+        return {**self.watch.seen.parts, "standing": self.standings.part}
 
     @cached_property
     def name(self) -> str:
@@ -86,7 +96,9 @@ class Site:
 
     def text(self, template: str, **values: Any) -> str:
         """A template filled in. Texts are escaped."""
-        return self._pages.get_template(template).render({"site": self, "seen": self.watch.seen, "views": VIEWS} | values)
+        return self._pages.get_template(template).render(
+            {"site": self, "seen": self.watch.seen, "views": VIEWS} | values
+        )
 
     def program(self, state: State, chunk: int) -> Program:
         """The patterns that were in force at a chunk. Lookups are not read for it."""

@@ -83,6 +83,10 @@ class Misses:
         """How many keys miss a single clause."""
         return int(np.count_nonzero(self._far.missing == 1))
 
+    def holds(self, slots: Ints) -> NDArray[np.bool_]:
+        """For which of these keys of the pattern it holds."""
+        return ~np.isin(slots, self._slots)
+
     def nearest(
         self, limit: int, detected: Detected, *, but_one: bool = False, within: tuple[Grain, int] | None = None
     ) -> tuple[Near, ...]:
