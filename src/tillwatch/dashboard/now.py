@@ -122,8 +122,8 @@ def _chart(seen: Seen, now: float) -> dict[str, Any]:
         "x": x,
         "unit": "rows/s",
         "series": [
-            {"name": "landed", "color": "one", "look": "area", "values": _rates(landed, x)},
-            {"name": "processed", "color": "two", "look": "line", "values": _rates(processed, x)},
+            {"name": "landed", "color": "one", "look": "steps", "values": _rates(landed, x)},
+            {"name": "processed", "color": "two", "look": "edge", "values": _rates(processed, x)},
         ],
     }
 

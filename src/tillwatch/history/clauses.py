@@ -135,7 +135,7 @@ class KeyView(View):
 
 
 class EvidenceView(View):
-    """A condition as the evidence of a detection says it was: for a transaction, with the values before it."""
+    """A condition as the evidence of a detection says it was; for a transaction, with the values before it."""
 
     def __init__(self, plan: Plan, facts: Mapping[str, Any], digits: int) -> None:
         self.plan, self.facts, self.digits = plan, facts, digits
@@ -151,6 +151,9 @@ class EvidenceView(View):
             column, text = found
             equal = self.facts["columns"][str(column)] == text.value
             return Vector("bool", np.array([equal == (node.op == "=")]))
+        if isinstance(node, PercentRank | PercentileCont):
+            part = "ranks" if isinstance(node, PercentRank) else "quantiles"
+            return known("float", self.facts[part][show(node)]["value"], self.digits)
         return None
 
 

@@ -1,7 +1,7 @@
 // Charts by uPlot from JSON beside them. A chart is
 //   { kind: "time" | "number", x: [...], unit, from, to, marks: [{ x, name, color }], stacked,
-//     series: [{ name, color, look: "line" | "area" | "steps" | "bars" | "points", values: [...] }] }
-// where a color is the name of a CSS color such as "one", and times are seconds since 1970.
+//     series: [{ name, color, look: "line" | "area" | "steps" | "edge" | "bars" | "points", values: [...] }] }
+// (steps with an area below them, and edges, which are steps without), where a color is the name of a CSS color such as "one", and times are seconds since 1970.
 const drawn = new WeakMap();
 const probe = document.createElement("span");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -16,6 +16,22 @@ function color(name) {
 
 function faint(name, share) {
   return color(name).replace(/^rgba?\(([^,]+),([^,]+),([^,)]+).*$/, `rgba($1,$2,$3,${share})`);
+}
+
+// Ticks of a time axis: seconds, minutes, hours, days and weeks.
+const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000, 7776000, 31536000];
+
+function times(ticks, step, timeZone) {
+  const day = new Intl.DateTimeFormat("en-GB", { timeZone, day: "numeric", month: "short", ...(step > 604800 ? { year: "numeric" } : {}) });
+  const time = new Intl.DateTimeFormat("en-GB", { timeZone, hour: "2-digit", minute: "2-digit", ...(step < 60 ? { second: "2-digit" } : {}) });
+  let before = "";
+  return ticks.map((tick) => {
+    const date = day.format(tick * 1000);
+    if (step >= 86400) return date;
+    const text = time.format(tick * 1000) + (before && before !== date ? `\n${date}` : "");
+    before = date;
+    return text;
+  });
 }
 
 export function drawAll(place, anew = false) {
@@ -80,7 +96,7 @@ function options(held, at) {
     scales: { x: { time: spec.kind === "time", range: () => Object.values(range(held.now)) }, y: { range: (plot) => [0, top(plot.data)] } },
     tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), spec.zone ?? zone),
     axes: [
-      { ...axis, grid: { show: false }, size: rem * 2, space: rem * 5, ...(spec.kind === "time" ? {} : { values: (_, ticks) => ticks.map((t) => exact.format(t)) }) },
+      { ...axis, grid: { show: false }, size: rem * (spec.kind === "time" ? 2.6 : 2), space: rem * 5, ...(spec.kind === "time" ? { incrs: steps, values: (_, ticks, __, ___, step) => times(ticks, step, spec.zone ?? zone) } : { values: (_, ticks) => ticks.map((t) => exact.format(t)) }) },
       { ...axis, size: rem * 3.4, space: rem * 2.2, values: (_, ticks) => ticks.map((t) => short.format(t)) },
     ],
     series: [{}, ...lines.map((line) => series(line, rem))],
@@ -96,8 +112,8 @@ function series(line, rem) {
     label: line.name,
     stroke: color(line.color),
     width: bars ? 0 : Math.max(1.5, rem / 10),
-    fill: bars ? color(line.color) : line.look === "area" ? faint(line.color, 0.14) : undefined,
-    paths: bars ? paths.bars({ size: [0.86, rem * 4], align: 1 }) : line.look === "steps" ? paths.stepped({ align: 1 }) : points ? () => null : paths.linear(),
+    fill: bars ? color(line.color) : line.look === "area" || line.look === "steps" ? faint(line.color, 0.14) : undefined,
+    paths: bars ? paths.bars({ size: [0.86, rem * 4], align: 1 }) : line.look === "steps" || line.look === "edge" ? paths.stepped({ align: 1 }) : points ? () => null : paths.linear(),
     points: { show: points, size: rem / 2, fill: color(line.color) },
   };
 }
