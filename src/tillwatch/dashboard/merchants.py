@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -12,8 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tillwatch.dashboard import lacking, spreading
+from tillwatch.dashboard.nearness import Worked, nearest_of
 from tillwatch.dashboard.site import Site
-from tillwatch.dashboard.standings import Worked, nearest_of
 from tillwatch.history.groups import Group, Groups, grains, groups, one_group, slot_of
 from tillwatch.history.standing import Standing
 from tillwatch.patterns.program import Grain
@@ -27,6 +28,10 @@ NEAR = 5
 
 FOUND = 20
 """Detections in one group that are listed."""
+
+
+FIRST_SECONDS = 2.0
+"""So long a page waits when nothing was worked out yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ def routes(site: Site) -> list[Route]:
 
 
 def _values(site: Site, request: Request) -> dict[str, Any]:
-    worked = site.standings.ask()
+    worked = site.nearness.ask(FIRST_SECONDS)
     found: dict[str, Any] = {**_common(site, worked), "question": None, "few": FEW, "live": _live(request, "merchants")}
     if worked is None or worked.standing is None or worked.patterns is None:
         return {**found, "groups": None, "grains": [], "near": [], "others": []}
@@ -109,6 +114,9 @@ def _common(site: Site, worked: Worked | None) -> dict[str, Any]:
     return {
         "worked": worked,
         "behind": site.watch.seen.pulse.cursor - worked.chunks if worked and worked.standing else 0,
+        "percent": lacking.percent,
+        "plural": plural,
+        "one": address,
     }
 
 
@@ -118,7 +126,7 @@ def _live(request: Request, part: str) -> str:
 
 def _near_values(site: Site, request: Request) -> dict[str, Any]:
     """Raises HTTPException for a pattern that is not in force, or is not judged after chunks."""
-    worked, name = site.standings.ask(), request.query_params.get("pattern", "")
+    worked, name = site.nearness.ask(FIRST_SECONDS), request.query_params.get("pattern", "")
     only = request.query_params.get("only") == "1"
     found: dict[str, Any] = {**_common(site, worked), "only": only, "pattern": name, "live": _live(request, "near")}
     if worked is None or worked.patterns is None:
@@ -132,7 +140,7 @@ def _near_values(site: Site, request: Request) -> dict[str, Any]:
 def _one_values(site: Site, request: Request) -> dict[str, Any]:
     """Raises HTTPException when there is no such group."""
     key = {name: text for name, text in request.query_params.items() if name != "by"}
-    worked = site.standings.ask()
+    worked = site.nearness.ask(FIRST_SECONDS)
     if worked is None or worked.standing is None:
         return {**_common(site, worked), "key": key, "group": None}
     fold, grain = worked.standing.fold, tuple(key)
@@ -158,7 +166,6 @@ def _one(site: Site, worked: Worked, grain: Grain, slot: int) -> dict[str, Any]:
         "key": dict(group.key),
         "group": group,
         "names": names,
-        "bars": spreading.gender_bars(names, group.values),
         "pictures": [p for each in finer for p in spreading.pictures(worked.standing.fold, each, grain, slot)],
         "near": near,
         "found": found,
@@ -171,3 +178,19 @@ def _wanted(group: Group) -> Wanted | None:
     if not set(group.key) <= {"customer", "merchant"}:
         return None
     return Wanted(customer=group.key.get("customer"), merchant=group.key.get("merchant"))
+
+
+def address(key: Mapping[str, str]) -> str:
+    """The address of one group."""
+    return f"/merchants/one?{urlencode(key)}"
+
+
+def plural(grain: Grain) -> str:
+    """What keys of a grain are called.
+
+    >>> plural(("merchant",)), plural(("category",)), plural(("customer", "device"))
+    ('merchants', 'categories', 'pairs of customer, device')
+    """
+    if len(grain) != 1:
+        return f"{'pairs' if len(grain) == 2 else 'keys'} of {', '.join(grain)}"
+    return f"{grain[0][:-1]}ies" if grain[0].endswith("y") else f"{grain[0]}s"

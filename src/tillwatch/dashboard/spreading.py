@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.dashboard import words
-from tillwatch.dashboard.standings import OfPattern
+from tillwatch.dashboard.nearness import OfPattern
 from tillwatch.engine.fold import Fold
 from tillwatch.history.groups import Spread, members, spreads
 from tillwatch.patterns.program import Grain
@@ -145,9 +144,3 @@ def _quantiles(*found: Spread) -> tuple[tuple[str, ...], tuple[tuple[str, ...], 
 
 def _at(values: Floats, share: float) -> str:
     return words.value(float(np.quantile(values, share))) if len(values) else "–"
-
-
-def gender_bars(names: Sequence[str], values: Sequence[Any]) -> list[tuple[str, int]]:
-    """The counts of customers by gender among the values of a group, as far as patterns keep them."""
-    found = dict(zip(names, values, strict=True))
-    return [(name, found[name]) for name in ("female_customers", "male_customers") if isinstance(found.get(name), int)]

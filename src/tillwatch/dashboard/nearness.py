@@ -51,12 +51,12 @@ class Worked:
     seconds: float = 0.0
 
 
-class Standings:
+class Nearness:
     """Works it out when it is asked for and has changed since; one thread, at most a tenth of the time."""
 
     def __init__(self, pipeline: Pipeline, watch: Watch) -> None:
         self._pipeline, self._watch = pipeline, watch
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._lock, self._stop, self._first = threading.Lock(), threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._last: Worked | None = None
         self._known: object = None
@@ -72,13 +72,15 @@ class Standings:
         """How often it was worked out."""
         return self._last.version if self._last else 0
 
-    def ask(self) -> Worked | None:
-        """What is known, None when nothing is yet; begins to work it out when it is not of now."""
+    def ask(self, wait: float = 0.0) -> Worked | None:
+        """What is known, None when nothing is even after `wait` seconds; begins to work it out when it is not of now."""
         with self._lock:
             if self._stands() != self._known and self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="tillwatch-standing", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="tillwatch-near", daemon=True)
                 self._thread.start()
-            return self._last
+        if self._last is None:
+            self._first.wait(wait)
+        return self._last
 
     def stop(self) -> None:
         """Works no more."""
@@ -99,6 +101,7 @@ class Standings:
                 self._last, self._known = self._work(time.monotonic()), stands
         finally:
             self._ended, self._thread = time.monotonic(), None
+            self._first.set()
         self._watch.tell()
 
     def _work(self, began: float) -> Worked:
