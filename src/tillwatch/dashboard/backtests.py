@@ -23,8 +23,8 @@ LISTED = 50
 MOST = 6
 """Results that are compared: as many as there are colors."""
 
-CHANGES = 300
-"""Changes that are listed."""
+CHANGES, ALL_CHANGES = 40, 1_000
+"""Changes that are listed at first, and when more are asked for."""
 
 LETTERS = "ABCDEF"
 
@@ -116,7 +116,7 @@ def _compared(site: Site, whole: Answers, request: Request, chosen: Sequence[str
     if by not in ("chunk", "day", "time"):
         raise HTTPException(400, f"by: found '{by}', expected chunk, day or time")
     patterns = list(dict.fromkeys(p.pattern for result in results for p in result.patterns))
-    changes = differences(results)
+    changes, more = differences(results), request.query_params.get("all") == "1"
     return {
         "results": list(zip(LETTERS, results, strict=False)),
         "rows": [
@@ -124,7 +124,8 @@ def _compared(site: Site, whole: Answers, request: Request, chosen: Sequence[str
         ],
         "growths": growths(results, patterns, by),
         "sweeps": sweeps(results),
-        "changes": changes[:CHANGES],
+        "changes": changes[: ALL_CHANGES if more else CHANGES],
+        "all": more,
         "total": len(changes),
         "by": by,
         "chosen": chosen,

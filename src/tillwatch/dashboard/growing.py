@@ -31,7 +31,7 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """The curves of one threshold. `points` are, by value, how many detections each result has; None where not tried."""
+    """The curves of one threshold. `points` are by value how many detections each result has, None if not tried."""
 
     name: str
     spec: dict[str, Any]

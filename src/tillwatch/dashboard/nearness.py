@@ -73,7 +73,7 @@ class Nearness:
         return self._last.version if self._last else 0
 
     def ask(self, wait: float = 0.0) -> Worked | None:
-        """What is known, None when nothing is even after `wait` seconds; begins to work it out when it is not of now."""
+        """What is known, None if nothing is even after `wait` seconds; begins to work it out when it is not of now."""
         with self._lock:
             if self._stands() != self._known and self._thread is None and not self._stop.is_set():
                 self._thread = threading.Thread(target=self._run, name="tillwatch-near", daemon=True)

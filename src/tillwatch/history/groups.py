@@ -28,11 +28,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A clause of a pattern on a group: what is compared, the other side, and how much of the way is gone, 0 to 1."""
+    """A clause of a pattern on a group: what is compared, how and with what; `share` of the way is gone, 0 to 1."""
 
     pattern: str
     text: str
     value: Any
+    op: str
     bound: Any
     share: float
     holds: bool
@@ -176,7 +177,7 @@ def _gates(fold: Fold, plan: Plan, grain: Grain, slots: Ints) -> Iterator[list[G
             missing = np.where(truth, 0.0, np.broadcast_to(gap(clause, left, right, fold.program.digits), slots.shape))
             sides = [_spread_out(plain(side, fold.program.digits), len(slots)) for side in (left, right)]
             yield [
-                Gate(plan.pattern.id, show(clause), a, b, 1 - far, holds)
+                Gate(plan.pattern.id, show(clause), a, clause.op, b, 1 - far, holds)
                 for a, b, far, holds in zip(*sides, missing.tolist(), truth.tolist(), strict=True)
             ]
 
