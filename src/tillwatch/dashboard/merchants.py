@@ -111,8 +111,10 @@ def _question(request: Request, known: list[Grain]) -> Question | None:
 
 
 def _common(site: Site, worked: Worked | None) -> dict[str, Any]:
+    known = grains(worked.standing.fold.program) if worked and worked.standing else []
     return {
         "worked": worked,
+        "linked": {grain[0] for grain in known if len(grain) == 1},
         "behind": site.watch.seen.pulse.cursor - worked.chunks if worked and worked.standing else 0,
         "percent": lacking.percent,
         "plural": plural,

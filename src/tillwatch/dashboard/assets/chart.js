@@ -108,7 +108,7 @@ function series(line, rem) {
   const paths = window.uPlot.paths;
   const bars = line.look === "bars";
   const points = line.look === "points";
-  const many = points && line.values.length > 300;
+  const many = points && line.values.filter((value) => value != null).length > 300;
   return {
     label: line.name,
     stroke: color(line.color),
@@ -116,7 +116,7 @@ function series(line, rem) {
     fill: bars ? color(line.color) : line.look === "area" || line.look === "steps" ? faint(line.color, 0.14) : undefined,
     paths: bars ? paths.bars({ size: [0.86, rem * 4], align: 1 }) : line.look === "steps" || line.look === "edge" ? paths.stepped({ align: 1 }) : points ? () => null : paths.linear(),
     spanGaps: Boolean(line.dots),
-    points: { show: points || Boolean(line.dots), size: rem / (many ? 3.2 : 2), width: many ? 0 : undefined, fill: many ? faint(line.color, 0.6) : color(line.color) },
+    points: { show: points || Boolean(line.dots), size: rem / (many ? 3.2 : 2), fill: many ? faint(line.color, 0.6) : color(line.color), ...(many ? { width: 0 } : {}) },
   };
 }
 
