@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tillwatch.errors import ConfigError, PatternError, RunError, TillwatchError
 
 if TYPE_CHECKING:
-    from tillwatch.detect.loop import Processed
-    from tillwatch.pipeline import Landed, Notice, Pipeline
+    from tillwatch.pipeline import Landed, Notice, Pipeline, Processed
 
 __version__ = version("tillwatch")
 __all__ = [

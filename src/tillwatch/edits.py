@@ -11,6 +11,7 @@ from tillwatch.compose import Composed, compose, setup
 from tillwatch.config import Settings
 from tillwatch.detect.setup import Setup
 from tillwatch.errors import ConfigError
+from tillwatch.events import EditRefused, EditTaken, Notice
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
 from tillwatch.patterns.rules import from_text
@@ -91,7 +92,7 @@ class Edits:
         configured: Setup,
         in_force: Setup,
         clock: Clock,
-        report: Callable[[str], None],
+        report: Callable[[Notice], None],
     ) -> None:
         self._load, self._config = load, files
         self._composed, self._configured, self._in_force = composed, configured, in_force
@@ -119,14 +120,15 @@ class Edits:
         before, now = self._in_force.meaning.splitlines(), setup.meaning.splitlines()
         lines = [f"  was  {line}" for line in before if line not in now]
         lines += [f"  now  {line}" for line in now if line not in before]
-        self._report("\n".join([f"the patterns have changed, from chunk {chunk} on:", *lines]))
+        text = "\n".join([f"the patterns have changed, from chunk {chunk} on:", *lines])
+        self._report(EditTaken(text, chunk))
         self._in_force, self._wanted, self.refused = setup, None, ""
 
     def refuse(self, why: str) -> None:
         """The edit cannot be taken. It is told once."""
         self._wanted = None
         if why != self.refused:
-            self._report(f"the patterns stay as they are, an edit was refused: {why}")
+            self._report(EditRefused(f"the patterns stay as they are, an edit was refused: {why}"))
         self.refused = why
 
     def _take_up(self) -> None:
@@ -138,7 +140,8 @@ class Edits:
             self.refuse(str(error))
             return
         if _apart_from_patterns(settings) != _apart_from_patterns(self._composed.settings):
-            self._report("the configuration has changed in more than its patterns: that is taken by the next start")
+            text = "the configuration has changed in more than its patterns: that is taken by the next start"
+            self._report(Notice(text))
             composed = compose(self._composed.settings, rules=composed.rules)
         self._consider(composed, setup(composed, known=self._configured.lookups))
 

@@ -28,6 +28,8 @@ class TillwatchError(Exception):
     """Base of every error raised on purpose. `str(error)` is fit to be shown to a person."""
 
     exit_code = 1
+    place: str = ""
+    """The name in the configuration of the place that failed, where that is known."""
 
 
 class ConfigError(TillwatchError):

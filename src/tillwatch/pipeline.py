@@ -8,22 +8,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import polars as pl
 
 from tillwatch.clock import Clock, SystemClock
-from tillwatch.compose import Composed, compose, overlaps, reporter, setup
+from tillwatch.compose import Composed, compose, object_places, overlaps, reporter, setup
 from tillwatch.config import Settings, load
-from tillwatch.detect.loop import Detect, Processed, Wake
+from tillwatch.detect.loop import Detect, Wake
 from tillwatch.detect.setup import Setup
 from tillwatch.edits import Edits, History, history_of
 from tillwatch.errors import ConfigError, FilesSetAside, PatternError, StateError
-from tillwatch.ingest import ChunkLanded, FileFinished, FileIgnored, IngestSettings, ingest
-from tillwatch.ingest import Event as IngestEvent
+from tillwatch.events import Event, Landed, Notice, Observer, Processed, ignore
+from tillwatch.ingest import IngestSettings, ingest
 from tillwatch.landing import Landing
+from tillwatch.observe.activity import Keeper
+from tillwatch.observe.run import Run, of_ingest
+from tillwatch.observe.watch import watching
 from tillwatch.patterns.rules import Rules, from_text
 from tillwatch.publish.deliver import Delivery
 from tillwatch.publish.frame import as_frame
@@ -35,32 +38,12 @@ from tillwatch.state import open_state
 from tillwatch.state.base import Mechanism, State, Stream
 from tillwatch.state.postgres_place import SCHEMES
 from tillwatch.stores import Store, check_creates, open_store
+from tillwatch.stores.named import Named
+
+__all__ = ["Event", "Landed", "Notice", "Observer", "Pipeline", "Processed", "ignore"]
 
 PATIENCE_ONCE = 10.0
 """Seconds for which a run that works off what is there tries again what a store refuses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """Progress of ingest: a chunk of so many rows is in the landing zone."""
-
-    chunk: int
-    rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something a person should know: a file set aside, a store tried again."""
-
-    text: str
-
-
-Event = Landed | Processed | Notice
-Observer = Callable[[Event], None]
-
-
-def ignore(_: Event) -> None:
-    """The observer that does nothing."""
 
 
 class Pipeline:
@@ -117,8 +100,9 @@ class Pipeline:
         return Landing(self.store(landing.uri), landing.format, landing.layout)
 
     def store(self, uri: str) -> Store:
-        """The store at a configured place."""
-        return open_store(uri)
+        """The store at a configured place; its errors say the place's name."""
+        names = {place: name for name, place in object_places(self.composed).items()}
+        return Named(open_store(uri), names.get(uri, "elsewhere"))
 
     def proved_store(self, uri: str, retry: Retry) -> Store:
         """The store at a configured place, once it has shown that it creates objects only if absent."""
@@ -147,60 +131,62 @@ class Pipeline:
 
         Raises FilesSetAside when source files were set aside, after everything else is done.
         """
-        stop = stop or threading.Event()
-        hint, landed_all = threading.Event(), threading.Event()
+        with self._begun(observer, stop, once=once) as begun:
+            self._run(begun)
 
+    def _run(self, run: Run) -> None:
+        hint, landed_all = threading.Event(), threading.Event()
         place = self.settings.landing
         landing = SharedLanding(self.store(place.uri), place.format, place.layout, hint)
 
         def upstream() -> None:
             try:
-                self._ingest(landing, stop, observer, once=once)
+                self._ingest(landing, run)
             finally:
                 landed_all.set()
                 hint.set()
 
-        wake = Wake(stop, hint, landed_all.is_set)
-        _together(stop, upstream, lambda: self._detect(landing, wake, once=once, observer=observer))
+        wake = Wake(run.stop, hint, landed_all.is_set)
+        _together(run.stop, upstream, lambda: self._detect(landing, wake, run))
 
     def ingest(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism X: lands the source. Raises LeaseHeld, and FilesSetAside as `run` does."""
-        self._ingest(self.landing, stop or threading.Event(), observer, once=once)
+        with self._begun(observer, stop, once=once) as run:
+            self._ingest(self.landing, run)
 
-    def _ingest(self, landing: Landing, stop: threading.Event, observer: Observer, *, once: bool) -> None:
-        retry = self._retry(stop, observer, once=once)
-        with self._at_work("ingest", retry) as state:
+    def _ingest(self, landing: Landing, run: Run) -> None:
+        with self._at_work("ingest", run) as (state, retry, tell):
             self.proved_store(self.settings.landing.uri, retry)
             result = ingest(
                 self.ingest_settings(),
                 landing,
                 state,
                 self.clock,
-                stop,
-                once,
-                lambda event: _pass_on(event, observer),
-                retry,
+                run.stop,
+                run.once,
+                lambda event: of_ingest(event, tell),
+                replace(retry, place="source"),
             )
-        if once and result.problems:
+        if run.once and result.problems:
             raise FilesSetAside("\n".join(result.problems))
 
     def detect(self, *, once: bool = False, stop: threading.Event | None = None, observer: Observer = ignore) -> None:
         """Mechanism Y: detects in what is landed. Raises LeaseHeld."""
-        wake = Wake(stop or threading.Event())
-        with self._watched(wake):
-            self._detect(self.landing, wake, once=once, observer=observer)
+        with self._begun(observer, stop, once=once) as run:
+            wake = Wake(run.stop)
+            with self._watched(wake):
+                self._detect(self.landing, wake, run)
 
-    def _detect(self, landing: Landing, wake: Wake, *, once: bool, observer: Observer) -> None:
-        retry = self._retry(wake.stop, observer, once=once)
-        with self._at_work("detect", retry) as state:
-            self.read_setup(retry)
+    def _detect(self, landing: Landing, wake: Wake, run: Run) -> None:
+        with self._at_work("detect", run) as (state, retry, tell):
+            self.read_setup(replace(retry, place="lookups"))
             # Asked before anything is delivered: the ids of what is delivered depend on it.
             history = retry(lambda: self.history(state))
             retry(landing.check_layout)  # in another layout than the one there, it would wait for ever
             first = retry(state.cursor).chunk
-            with self._delivery(retry, once=once):
+            with Delivery(self.outputs(), self.opened, retry, once=run.once, on_delivered=tell):
                 work = self._detect_on_spark if self.settings.engine == "spark" else self._detect_here
-                work(landing, state, history, retry, wake, observer, once=once)
+                work(landing, state, history, retry, wake, tell, once=run.once)
                 self._report(state, first, retry)
 
     def history(self, state: State) -> History:
@@ -214,11 +200,8 @@ class Pipeline:
         def read() -> Settings:
             return load(*self._source) if self._source else self.settings
 
-        def report(text: str) -> None:
-            observer(Notice(text))
-
         files = (file,) if file else ()
-        return Edits(read, files, self.composed, self.setup, in_force, self.clock, report)
+        return Edits(read, files, self.composed, self.setup, in_force, self.clock, observer)
 
     def _detect_here(
         self,
@@ -252,7 +235,7 @@ class Pipeline:
         """The Spark engine."""
         from tillwatch.spark.session import session
 
-        settings = self.settings
+        settings, retry = self.settings, replace(retry, place="spark")
         with session(settings.spark) as spark:
             from tillwatch.spark.detect import SparkDetect  # needs PySpark, which `session` has seen to
 
@@ -274,10 +257,6 @@ class Pipeline:
         if self.composed.clears or retry(lambda: any(state.cleared(last=1))):
             stores["cleared"] = self.proved_store(detections.cleared, retry)
         return stores
-
-    def _delivery(self, retry: Retry, *, once: bool) -> Delivery:
-        """Delivers to the further outputs while it is open."""
-        return Delivery(self.outputs(), self.opened, retry, once=once)
 
     def _report(self, state: State, first: int, retry: Retry) -> None:
         """Writes the quality reports of a run that began at chunk `first`."""
@@ -313,20 +292,31 @@ class Pipeline:
             dict(self.composed.required),
         )
 
-    def _retry(self, stop: threading.Event, observer: Observer, *, once: bool) -> Retry:
-        return Retry(self.clock, stop, lambda text: observer(Notice(text)), PATIENCE_ONCE if once else None)
+    @contextmanager
+    def _begun(self, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
+        """A run, with the log and the metrics that are configured."""
+        with watching(self.settings, observer, partial(self.opened, readonly=True)) as heard:
+            yield Run(heard, stop or threading.Event(), once)
 
     @contextmanager
-    def _at_work(self, mechanism: Mechanism, retry: Retry) -> Iterator[State]:
+    def _at_work(self, mechanism: Mechanism, run: Run) -> Iterator[tuple[State, Retry, Observer]]:
         """The state, with the lease of a mechanism. A database that is not there yet is waited for, a file is not."""
         if mixed_up := list(overlaps(self.composed)):
             raise ConfigError("\n".join(mixed_up))
-        with ExitStack() as stack:
+        keeper = Keeper(run.id, mechanism, self.clock)
+        with run.begun(mechanism, keeper) as tell, ExitStack() as stack:
+            patience = PATIENCE_ONCE if run.once else None
+            retry = Retry(self.clock, run.stop, lambda text: tell(Notice(text)), patience, hear=tell)
             elsewhere = self.settings.state.startswith(SCHEMES)
             patient = retry if elsewhere else replace(retry, patience=0.0)
             state = patient(lambda: stack.enter_context(self.opened()))
             patient(lambda: stack.enter_context(state.lease(mechanism)))
-            yield state
+            stack.enter_context(self.alive(keeper, run, tell))
+            yield state, retry, tell
+
+    def alive(self, keeper: Keeper, run: Run, tell: Observer) -> AbstractContextManager[None]:
+        """While open, the state says that a mechanism is at work."""
+        return keeper.beating(self.opened, tell, run.stop)
 
     @contextmanager
     def opened(self, *, readonly: bool = False) -> Iterator[State]:
@@ -336,17 +326,6 @@ class Pipeline:
             yield state
         finally:
             state.close()
-
-
-def _pass_on(event: IngestEvent, observer: Observer) -> None:
-    """What a person wants to know of ingest."""
-    match event:
-        case ChunkLanded(info=info):
-            observer(Landed(info.number, info.rows))
-        case FileFinished(record=record) if record.problem:
-            observer(Notice(f"{record.file.name} {record.problem}"))
-        case FileIgnored(name=name, reason=reason):
-            observer(Notice(f"{name} {reason}"))
 
 
 def _together(stop: threading.Event, *works: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,7 +19,9 @@ from tillwatch.errors import (
     StateError,
     StateMissing,
     StoreError,
+    TillwatchError,
 )
+from tillwatch.events import Recovered, Retried
 
 T = TypeVar("T")
 
@@ -33,20 +35,26 @@ _FINAL = (ObjectExists, ObjectMissing, ObjectConflict, StateConflict, StateMissi
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long a caller has patience. `patience` is in seconds, None for ever; `report` hears of each failure."""
+    """How long a caller has patience. `patience` is in seconds, None for ever.
+
+    `report` hears of each failure in words, or `hear` of each, and of success after failures, as events. `place` is the
+    name in the configuration of what is asked, where an error does not say it.
+    """
 
     clock: Clock
     stop: threading.Event
     report: Callable[[str], None]
     patience: float | None = None
     jitter: random.Random = field(default_factory=random.Random)
+    hear: Callable[[Retried | Recovered], None] | None = None
+    place: str = "elsewhere"
 
     def __call__(self, action: Callable[[], T]) -> T:
         """What `action` returns. It must be safe to repeat. Raises its error when patience ends or on stop."""
-        began, delay = self.clock.monotonic(), FIRST_DELAY
+        began, delay, failures = self.clock.monotonic(), FIRST_DELAY, dict[str, int]()
         while True:
             try:
-                return action()
+                done = action()
             except (StoreError, StateError, OutputUnavailable, SourceUnavailable) as error:
                 waited = self.clock.monotonic() - began
                 asked = min(getattr(error, "after", 0.0), LONGEST_ASKED)  # who refuses may say for how long
@@ -54,7 +62,29 @@ class Retry:
                 over = self.patience is not None and waited + pause > self.patience
                 if isinstance(error, _FINAL) or over or self.stop.is_set():
                     raise
-                self.report(f"{error} (trying again in {pause:.1f} s)")
+                place = self.place_of(error)
+                failures[place] = failures.get(place, 0) + 1
+                self.failed(f"{error} (trying again in {pause:.1f} s)", place, error, pause, failures[place])
+            else:
+                self.worked(failures, began)
+                return done
             if self.clock.wait(self.stop, max(delay * self.jitter.uniform(0.5, 1.0), asked)):
                 return action()
             delay = min(2 * delay, LONGEST_DELAY)
+
+    def place_of(self, error: TillwatchError) -> str:
+        """The name in the configuration of the place that failed."""
+        return error.place or ("state" if isinstance(error, StateError) else self.place)
+
+    def failed(self, text: str, place: str, error: Exception, wait: float, attempt: int) -> None:
+        """Tells that something failed and is tried again."""
+        if self.hear is None:
+            self.report(text)
+        else:
+            self.hear(Retried(text, place=place, error=type(error).__name__, wait=wait, attempt=attempt))
+
+    def worked(self, failures: Mapping[str, int], began: float) -> None:
+        """Tells that what has failed so often, by place, since a time has worked."""
+        if self.hear is not None:
+            for place, count in failures.items():
+                self.hear(Recovered(place, count, self.clock.monotonic() - began))

@@ -10,6 +10,7 @@ from tillwatch.config import Settings, masked
 from tillwatch.detect.loop import REFUSED
 from tillwatch.patterns.history import plan_lines
 from tillwatch.pipeline import Pipeline
+from tillwatch.state.activity import Activity
 from tillwatch.state.base import State, base_of
 
 
@@ -31,6 +32,7 @@ class Status:
     `places` are where things are, by their name in the configuration: without `detections` where no files are
     published, then none waits either. The patterns in force are so since chunk `rules_from`, taken at `rules_at`;
     `edited` says that others are configured, which wait for the next chunk, or `refused_edit` why they are refused.
+    `activities` are the last runs of ingest and detect, as they have noted them.
     """
 
     source: str
@@ -57,6 +59,7 @@ class Status:
     rules_at: str | None
     edited: bool
     refused_edit: str
+    activities: tuple[Activity, ...]
 
     @property
     def lag(self) -> int:
@@ -97,6 +100,7 @@ def status(pipeline: Pipeline) -> Status:
             dict(Counter(f.status for f in files)),
             tuple(f"{f.file.name}: {f.problem}" for f in files if f.problem),
             *_rules(pipeline, state),
+            tuple(state.activities()),
         )
 
 

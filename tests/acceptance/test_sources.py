@@ -481,7 +481,12 @@ def test_csv_chunks_give_what_parquet_chunks_give(new_site: Callable[[Path], Sit
     assert alike(site, done)
     stop = threading.Event()
     overrides = ["landing.format=csv", "source.every=0.001"]
-    Pipeline.open(mixed.config, overrides).ingest(stop=stop, observer=lambda event: stop.set())
+
+    def stop_at_once(event: Event) -> None:
+        if isinstance(event, Landed):
+            stop.set()
+
+    Pipeline.open(mixed.config, overrides).ingest(stop=stop, observer=stop_at_once)
     mixed.pipeline.ingest(once=True)
     mixed.pipeline.detect(once=True)
     assert {Path(name).suffix for name in mixed.objects()["landing"]} == {".csv", ".json", ".parquet"}

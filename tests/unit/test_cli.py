@@ -44,6 +44,7 @@ CONFIGURED = (
     "why-not",
     "backtest",
     "compact",
+    "dashboard",
 )
 ARGUMENTS = {"names", "kind", "out", "shell", "action", "places", "seq", "pattern", "drafts"}
 NEEDED = {"explain": ("1",), "why-not": ("PatId2", "--customer", "C", "--merchant", "M")}

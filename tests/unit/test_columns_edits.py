@@ -163,7 +163,13 @@ def test_columns_in_another_order_are_no_edit_of_a_run_at_work(site: Site) -> No
     site.write("new", NEW)
     pipeline, clock, told = Pipeline.open(site.config), ScriptedClock(), list[str]()
     edits = Edits(
-        lambda: load(site.config), (site.config,), pipeline.composed, pipeline.setup, pipeline.setup, clock, told.append
+        lambda: load(site.config),
+        (site.config,),
+        pipeline.composed,
+        pipeline.setup,
+        pipeline.setup,
+        clock,
+        lambda notice: told.append(notice.text),
     )
     site.config.write_text(CONFIG.replace("device: device_id, zone: zone", "zone: zone, device: device_id"))
     for _ in range(3):

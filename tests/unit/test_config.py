@@ -28,6 +28,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
 """
 TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
 TOP_KEYS += "outputs, reports, backtests, engine, spark, patterns, shadow"
+TOP_KEYS += "outputs, reports, logs, metrics, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -99,6 +100,8 @@ def test_smallest(folder: Path) -> None:
         "outputs": {},
         "reports": None,
         "backtests": str(folder / "tillwatch-data/backtests"),
+        "logs": {"format": None, "level": "info", "file": None, "size": 10_000_000, "count": 5},
+        "metrics": {"listen": None},
         "engine": "embedded",
         "spark": {"master": None, "state": str(folder / "tillwatch-data/spark"), "buckets": None, "conf": {}},
         "patterns": tuple(
@@ -106,6 +109,28 @@ def test_smallest(folder: Path) -> None:
         ),
         "shadow": (),
     }
+
+
+def test_logs_and_metrics(folder: Path) -> None:
+    """A log's path is below the file's folder, a size has a unit, and without a file stderr may be the log."""
+    settings = settings_of("source: ./x.csv\nlogs: {file: a/b.log, size: 250kB}\nmetrics: {listen: '[::1]:0'}\n")
+    assert (settings.logs.file, settings.logs.size) == (str(folder / "a/b.log"), 250_000)
+    assert settings.metrics.listen == "[::1]:0"
+    assert [settings_of("source: ./x.csv", *said).logs.on_stderr for said in ((), ("logs.format=json",))] == [
+        False,
+        True,
+    ]
+    assert not settings_of("source: ./x.csv", "logs.format=json", "logs.file=x.log").logs.on_stderr
+    for wrong, expected in {
+        "logs.size=9kB": "a size from 10kB to 1000GB such as 10MB",
+        "logs.size=10Mb": "a size from 10kB to 1000GB such as 10MB",
+        "logs.level=loud": "one of debug, info, warning, error",
+        "logs.format=xml": "one of text, json, or null for none",
+        "metrics.listen=9464": "an address and a port such as 127.0.0.1:9464",
+        "metrics.listen=localhost:65536": "an address and a port such as 127.0.0.1:9464",
+    }.items():
+        key = wrong.partition("=")[0]
+        assert f"--set {wrong}: {key}: found " in (said := error_of("source: ./x.csv", wrong)) and expected in said
 
 
 def test_full(folder: Path) -> None:

@@ -42,7 +42,7 @@ patterns: [./busy.yaml, ./again.yaml, PatId2: {{transactions: 3, avg_amount: 5}}
 """
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The run ends as if its process had been killed."""
 
 

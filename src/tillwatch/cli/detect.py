@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tillwatch.cli.command import Command
-from tillwatch.cli.options import configured, once
+from tillwatch.cli.options import configured, once, watched
 from tillwatch.cli.work import work
 
 
@@ -21,6 +21,7 @@ from tillwatch.cli.work import work
 )
 @configured
 @once
+@watched
 def detect(config: Path, overrides: tuple[str, ...], once: bool) -> None:
     """Mechanism Y alone: detect in what is landed.
 

@@ -11,9 +11,8 @@ from typing import Protocol
 
 from tillwatch.cli.outcome import tell
 from tillwatch.cli.words import by_pattern, many, rate
-from tillwatch.detect.loop import Processed
 from tillwatch.errors import StateError
-from tillwatch.pipeline import Event, Landed, Notice, Pipeline
+from tillwatch.pipeline import Event, Landed, Notice, Pipeline, Processed
 
 TICK_SECONDS = 0.1
 LINE_SECONDS = 5.0

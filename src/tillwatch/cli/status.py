@@ -53,7 +53,9 @@ def _rows(found: Status) -> Iterator[Row]:
     yield "source", found.source
     yield "", f"files: {files or 'none taken yet'}"
     yield "started", found.started_at or "detect has not started yet"
-    yield "at work", ", ".join(_at_work(found)) or "nothing"
+    yield "at work", ", ".join(name for name, works in _at_work(found) if works) or "nothing"
+    for name, works in _at_work(found):
+        yield from _last_run(found, name, works=works)
     yield "landed", f"{many(found.landed_chunks, 'chunk')}, {many(found.landed_rows, 'row')}"
     waiting = found.landed_chunks - found.processed_chunks
     yield (
@@ -81,11 +83,25 @@ def _rows(found: Status) -> Iterator[Row]:
         yield "problem", problem
 
 
-def _at_work(found: Status) -> Iterator[str]:
-    if found.ingest_at_work:
-        yield "ingest"
-    if found.detect_at_work:
-        yield "detect"
+def _at_work(found: Status) -> tuple[tuple[str, bool], ...]:
+    return ("ingest", found.ingest_at_work), ("detect", found.detect_at_work)
+
+
+def _last_run(found: Status, mechanism: str, *, works: bool) -> Iterator[Row]:
+    """Since when the mechanism is at work, or how its last run ended, and what went wrong in it."""
+    last = next((a for a in found.activities if a.mechanism == mechanism), None)
+    if last is None or (works and last.how):  # of the run before: this one has not noted itself yet
+        return
+    who = f"process {last.pid} on {last.host}"
+    if works:
+        yield mechanism, f"alive since {last.began_at}, {who}, last seen {last.beat_at}"
+    else:
+        yield mechanism, f"{last.how or 'gone without a word'} at {last.ended_at or last.beat_at}, {who}"
+    retries = ", ".join(f"{place} {count:,}" for place, count in sorted(last.retries.items()))
+    if last.errors:
+        yield "", f"{many(last.errors, 'error')}" + (f", tried again: {retries}" if retries else "")
+    if last.last_trouble:
+        yield "", f"last trouble at {last.last_trouble_at}: {last.last_trouble}"
 
 
 def _quarantined(found: Status) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import click
 
 from tillwatch.cli.options import opened
 from tillwatch.cli.outcome import tell
 from tillwatch.cli.signals import stop_on_signal
 from tillwatch.cli.words import duration, rate
+from tillwatch.errors import TillwatchError
 
 if TYPE_CHECKING:
     import threading
@@ -27,7 +31,7 @@ class Mechanism(Protocol):
 
 def work(name: str, config: Path, overrides: tuple[str, ...], *, once: bool) -> None:
     """Runs a mechanism by name until it is done or a signal asks it to stop."""
-    notices = deque[str]()
+    notices = deque[str](maxlen=1000)
     with stop_on_signal(notices.append) as stop:
         pipeline = opened(config, overrides)
         mechanism: Mechanism = {"run": pipeline.run, "ingest": pipeline.ingest, "detect": pipeline.detect}[name]
@@ -58,13 +62,17 @@ def observed(
 
     counts = Counts([plan.pattern.id for plan in pipeline.composed.program.plans], notices)
     report = Report(Path(pipeline.settings.source.uri).name, pipeline, counts, lands=lands, detects=detects)
-    completed = False
+    completed, silent = False, pipeline.settings.logs.on_stderr
     try:
-        with shown(display_for(report), stop.set):
+        with nullcontext() if silent else shown(display_for(report), stop.set):
             action(counts)
         completed = True
+    except TillwatchError as error:
+        if silent:  # the log has said it
+            raise click.exceptions.Exit(error.exit_code) from None
+        raise
     finally:
-        if completed or counts.landed_chunks or counts.processed_chunks:
+        if not silent and (completed or counts.landed_chunks or counts.processed_chunks):
             seconds = report.now() - report.began
             tell(report.text(f"{duration(seconds)}, {rate(report.rows, seconds)}"))
     return counts

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from tillwatch.config.secrets import all_from_environment, holds_secret, is_secret_key, is_secret_setting
 from tillwatch.config.yaml import ListNode, MapNode, Node, Place, Problem, ScalarNode, shown_text
+
+SHORTEST_SECRET = 6
+"""Characters; shorter texts are found everywhere, and protect nothing."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
 
@@ -15,6 +18,21 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
 def command_name(environ: Mapping[str, str] = os.environ) -> str:
     """The words by which a person calls the program; `TILLWATCH_COMMAND` where they are not `tillwatch`."""
     return environ.get("TILLWATCH_COMMAND", "tillwatch")
+
+
+def hidden(named: Collection[str] = (), environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """The values of environment variables that are secrets by their name, or are among `named`.
+
+    >>> sorted(hidden(["HOOK"], {"PGPASSWORD": "hunter2", "HOOK": "s3cret", "PWD": "/home/till", "X_TOKEN": "1"}))
+    ['hunter2', 's3cret']
+    """
+    found = (value for name, value in environ.items() if name in named or (is_secret_key(name) and not _is_path(name)))
+    return frozenset(value for value in found if len(value) >= SHORTEST_SECRET)
+
+
+def _is_path(name: str) -> bool:
+    """Whether a variable whose name sounds like a secret holds the path of a folder or a file."""
+    return name in ("PWD", "OLDPWD") or name.endswith("_CREDENTIALS")
 
 
 class Replaced(str):

@@ -14,7 +14,8 @@ from pydantic_core import ErrorDetails
 from tillwatch.config.environment import expanded, expanded_text, is_replaced, secrets_in
 from tillwatch.config.kinds import OUTPUTS, is_uri
 from tillwatch.config.secrets import is_secret_key, is_secret_setting
-from tillwatch.config.settings import Lookup, Output, Section, Settings
+from tillwatch.config.section import Section
+from tillwatch.config.settings import Lookup, Output, Settings
 from tillwatch.config.shape import SHORT, overridden, written_out
 from tillwatch.config.yaml import (
     MapNode,
@@ -202,6 +203,9 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
     }
     changed["outputs"] = {name: _output(name, output, at) for name, output in settings.outputs.items()}
     changed["spark"] = settings.spark.model_copy(update={"state": at(settings.spark.state, "spark", "state")})
+    changed["logs"] = settings.logs.model_copy(
+        update={"file": settings.logs.file and at(settings.logs.file, "logs", "file")}
+    )
     changed["reports"] = settings.reports and at(settings.reports, "reports")
     changed["backtests"] = settings.backtests and at(settings.backtests, "backtests")
     patterns = tree.items.get("patterns")

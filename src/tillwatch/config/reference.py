@@ -10,7 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from tillwatch.config.kinds import Kind
 from tillwatch.config.loader import SMALLEST
-from tillwatch.config.settings import Lookup, Output, PatternChoice, Section, Settings
+from tillwatch.config.section import Section
+from tillwatch.config.settings import Lookup, Output, PatternChoice, Settings
 
 FULL = """\
 source:
@@ -58,6 +59,8 @@ outputs:                             # further places, by name
 reports: ./data/reports              # quality reports at the end of a run
 backtests: ./data/backtests          # results of tillwatch backtest; null keeps none
 dashboard: {host: 127.0.0.1, port: 8780, header: null, hosts: []}
+logs: {file: ./data/tillwatch.log, format: json, level: info, size: 10MB, count: 5}
+metrics: {listen: "127.0.0.1:9464"}  # served to Prometheus; without it none are
 engine: embedded                     # or spark
 spark: {master: "local[4]", state: ./data/spark, buckets: 4, conf: {spark.driver.memory: 2g}}
 patterns: [PatId1, {PatId2: {transactions: 20}}, PatId3, ./my-patterns/]
@@ -93,6 +96,7 @@ tillwatch.yaml:4:9: source.rows: found 'ten', expected a whole number from 1 to 
   hidden folder there.
 - **Short forms**: `source`, `landing`, `detections` and each lookup may be a plain path or URI, short for a mapping
   with `uri` alone.
+- **Sizes** are `500kB`, `10MB`, `1GB`, or a plain number of bytes.
 - **Durations** are `500ms`, `1s`, `2m`, or a plain number of seconds, at most one day.
 - **Texts** that YAML would read as a number, `true`, `false` or nothing must be in quotes. Unlike in older YAML, `on`,
   `yes` and `no` are texts.

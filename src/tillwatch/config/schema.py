@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 
 from tillwatch.config import kinds
 from tillwatch.config.kinds import Kind
-from tillwatch.config.settings import Columns, Lookup, PatternChoice, Section, Settings
+from tillwatch.config.section import Section
+from tillwatch.config.settings import Columns, Lookup, PatternChoice, Settings
 from tillwatch.config.shape import SHORT
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

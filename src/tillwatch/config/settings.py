@@ -10,10 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
-from tillwatch.config import kinds
+from tillwatch.config import kinds, log_kinds
+from tillwatch.config.dashboard import Dashboard
+from tillwatch.config.section import Section
 
 Place = Annotated[str, kinds.PLACE]
 Column = Annotated[str | kinds.Sql, kinds.COLUMN]
@@ -24,12 +26,6 @@ Seconds = Annotated[float, kinds.SECONDS]
 Name = Annotated[str, kinds.NAME]
 Aggregate = Annotated[str, kinds.AGGREGATE]
 Number = Annotated[int | Decimal, kinds.NUMBER]
-
-
-class Section(BaseModel):
-    """A mapping: its keys are known, and it does not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(Section):
@@ -259,24 +255,40 @@ class Spark(Section):
     )
 
 
-class Dashboard(Section):
-    """Where `tillwatch dashboard` and `run --dashboard` serve their pages: see [dashboard](../dashboard.md).
+class Logs(Section):
+    """What a run writes down of what it does. See [what can be seen of a run](../observability.md)."""
 
-    On any other address than this machine's own it must be said who may look: by a token, which is given beside the
-    configuration, or by the header that a reverse proxy sets.
-    """
-
-    host: Annotated[str, kinds.text("a host name or address")] = Field(
-        default="127.0.0.1", description="The address it listens on."
-    )
-    port: Annotated[int, kinds.whole(0, 65_535)] = Field(default=8780, description="The port; 0 is any free one.")
-    header: Annotated[str | None, kinds.HEADER] = Field(
+    format: Annotated[Literal["text", "json"] | None, log_kinds.FORMAT] = Field(
         default=None,
-        description="The header by which a reverse proxy says who looks, such as `X-Forwarded-User`; what comes "
-        "without it is refused.",
+        description="Of the file, `text` where nothing is said. Without a file, the log goes to stderr, instead of the "
+        "progress for people.",
     )
-    hosts: Annotated[tuple[str, ...], kinds.HOSTS] = Field(
-        default=(), description="Further names by which it may be called, such as that of a reverse proxy."
+    level: Annotated[Literal["debug", "info", "warning", "error"], kinds.one_of(*log_kinds.LEVELS)] = Field(
+        default="info", description="What is less than that is left out."
+    )
+    file: Annotated[str | None, kinds.optional_text("a path")] = Field(
+        default=None, description="The file; each process needs one of its own."
+    )
+    size: Annotated[int, log_kinds.SIZE] = Field(
+        default=10_000_000, description="A file of this size is put aside as `FILE.1`, and a new one begun."
+    )
+    count: Annotated[int, kinds.whole(1, 1000)] = Field(
+        default=5, description="How many of those are kept, `FILE.1` being the newest."
+    )
+
+    @property
+    def on_stderr(self) -> bool:
+        """Whether stderr is the log."""
+        return self.file is None and self.format is not None
+
+
+class Metrics(Section):
+    """Metrics for Prometheus, while a run is at work. See [metrics](../observability.md#metrics)."""
+
+    listen: Annotated[str | None, log_kinds.LISTEN] = Field(
+        default=None,
+        description="Where `/metrics` is served; who can reach that address can read it. Each process needs one of its "
+        "own.",
     )
 
 
@@ -344,6 +356,8 @@ class Settings(Section):
         description="Folder of the results of `tillwatch backtest`, which the dashboard shows; null to keep none.",
     )
     dashboard: Dashboard = Field(default=Dashboard(), description="Where the dashboard is served, and to whom.")
+    logs: Logs = Field(default=Logs(), description="What a run writes down of what it does.")
+    metrics: Metrics = Field(default=Metrics(), description="Metrics of a run, for Prometheus.")
     engine: Annotated[Literal["embedded", "spark"], kinds.one_of(*kinds.ENGINES)] = Field(
         default="embedded", description="What runs the detection: `embedded` is this process, `spark` a Spark cluster."
     )

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tillwatch.config.settings import Dashboard
+from tillwatch.config.dashboard import Dashboard
 from tillwatch.errors import ConfigError
 
 COOKIE = "tillwatch"

@@ -17,6 +17,7 @@ from tillwatch.errors import TillwatchError
 from tillwatch.history.clauses import Clause, EvidenceView
 from tillwatch.patterns.program import Plan
 from tillwatch.state.base import State, StoredDetection
+from tillwatch.state.look import NO_END
 
 
 def routes(site: Site) -> list[Route]:
@@ -43,16 +44,16 @@ def routes(site: Site) -> list[Route]:
 
 
 def _stored(state: State, seq: int) -> StoredDetection:
-    found = next(state.detections(seq, seq), None)
-    if found is None:
+    found = list(state.detections(seq, seq)) if seq < NO_END else []
+    if not found:
         raise HTTPException(404, f"There is no detection {seq}.")
-    return found
+    return found[0]
 
 
 def _values(site: Site, state: State, stored: StoredDetection) -> dict[str, Any]:
     d = stored.detection
     plan = site.plan(state, d.pattern, d.chunk)
-    chunk = next(iter(state.chunk_times(d.chunk, d.chunk)), None)
+    chunks = state.chunk_times(d.chunk, d.chunk)
     return {
         "stored": stored,
         "d": d,
@@ -60,7 +61,7 @@ def _values(site: Site, state: State, stored: StoredDetection) -> dict[str, Any]
         "clause": _clause(plan, stored, site.pipeline.settings.amounts.digits) if plan else None,
         "standings": standings(state, plan, d.key, d.evidence) if plan else [],
         "tables": site.watch.seen.pulse.tables,
-        "chunk": chunk,
+        "chunk": chunks[0] if chunks else None,
         "row": d.evidence.get("row"),
         "last": site.watch.seen.pulse.seq,
     }

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from tillwatch.dashboard import words
 from tillwatch.dashboard.site import Site
 from tillwatch.dashboard.watch import HOUR, AtWork, Seen
+from tillwatch.state.activity import Activity
 from tillwatch.state.look import Flow
 
 STEP = 10
@@ -39,6 +40,8 @@ class Mechanism:
     state: str
     since: str = ""
     retries: str = "–"
+    places: str = ""
+    errors: str = "–"
     trouble: str = ""
 
 
@@ -74,7 +77,7 @@ def _values(seen: Seen) -> dict[str, Any]:
         "flow": _chart(seen, now),
         "flow_said": _chart_said(seen),
         "minutes": _minutes(seen),
-        "mechanisms": [_mechanism(each) for each in seen.at_work],
+        "mechanisms": [_mechanism(each, now) for each in seen.at_work],
         "last": seen.last_processed,
         "took": _took(seen),
     }
@@ -103,9 +106,33 @@ def _took(seen: Seen) -> float | None:
     return max(0.0, words.epoch(last.processed_at) - words.epoch(last.landed_at))
 
 
-def _mechanism(found: AtWork) -> Mechanism:
+def _mechanism(found: AtWork, now: float) -> Mechanism:
     title, note = TITLES[found.name]
-    return Mechanism(title, note, found.alive, "at work" if found.alive else "not at work")
+    state, activity = "at work" if found.alive else "not at work", found.activity
+    if activity is None:
+        return Mechanism(title, note, found.alive, state)
+    count = sum(activity.retries.values())
+    places = ", ".join(f"{place} {n:,}" for place, n in activity.retries.items())
+    trouble = f"{words.moment(activity.last_trouble_at)}: {activity.last_trouble}" if activity.last_trouble else ""
+    return Mechanism(
+        title,
+        f"{note}; on {activity.host}, process {activity.pid}",
+        found.alive,
+        state,
+        _since(found.alive, activity, now),
+        f"{count:,}",
+        places,
+        f"{activity.errors:,}",
+        trouble,
+    )
+
+
+def _since(alive: bool, activity: Activity, now: float) -> str:
+    if alive:
+        return f"since {words.moment(activity.began_at)}, {words.seconds(words.age(activity.began_at, now))}"
+    if activity.ended_at is None:
+        return f"it was killed: last heard of at {words.moment(activity.beat_at)}"
+    return f"{activity.how or 'ended'} at {words.moment(activity.ended_at)}"
 
 
 def _chart(seen: Seen, now: float) -> dict[str, Any]:
@@ -114,9 +141,12 @@ def _chart(seen: Seen, now: float) -> dict[str, Any]:
     times = [*landed, *processed]
     if not times:
         return {"x": [], "series": []}
-    last = max(max(times) + STEP, now if any(each.alive for each in seen.at_work) else 0)
+    at_work = any(each.alive for each in seen.at_work)
+    last = int(now) // STEP * STEP if at_work else max(times) + STEP
     first = max(min(min(times) - STEP, last - LEAST_SPAN), last - HOUR)
-    x = list(range(int(first) // STEP * STEP, int(last) + 1, STEP))
+    x = list(range(int(first) // STEP * STEP, last + 1, STEP))
+    if at_work:  # the step that goes on is not over: it is left out
+        landed[last], processed[last] = landed.get(last - STEP, 0), processed.get(last - STEP, 0)
     return {
         "kind": "time",
         "x": x,

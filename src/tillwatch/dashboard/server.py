@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tillwatch.errors import ConfigError, RunError
@@ -91,14 +91,16 @@ def _serve(server: object, listening: socket.socket) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens, so that a wrong address is told before anything else."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(128)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with ExitStack() as undo:
+            listening = undo.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(128)
+            undo.pop_all()
+            return listening
     except OSError as error:
-        raise RunError(f"the dashboard cannot listen on {host}, port {port}: {error.strerror}; choose another by "
-                       "--host and --port") from None  # fmt: skip
-    return listening
+        raise RunError(
+            f"the dashboard cannot listen on {host}, port {port}: {error.strerror}; choose another by --host and --port"
+        ) from None

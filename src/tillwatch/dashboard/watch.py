@@ -16,7 +16,8 @@ from tillwatch.config import masked
 from tillwatch.errors import TillwatchError
 from tillwatch.pipeline import Pipeline
 from tillwatch.state import open_state
-from tillwatch.state.base import State, Totals
+from tillwatch.state.activity import Activity
+from tillwatch.state.base import Mechanism, State, Totals
 from tillwatch.state.look import ChunkTimes, Flow, Pulse, Stage
 
 HOUR = 3600
@@ -29,16 +30,17 @@ SHARE = 20
 STILL_SECONDS = 10.0
 """What nothing tells of is looked at this often: files set aside, who is at work."""
 
+MECHANISMS: tuple[Mechanism, ...] = ("ingest", "detect")
 _NOTHING, _NO_ROWS = Pulse(0, 0, 0, 0, 0, 0, ""), Totals(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """Whether a mechanism is at work, seen at this moment."""
+    """Whether a mechanism is at work, seen at this moment, and what is known of its last run."""
 
     name: str
     alive: bool
-    activity: object | None = None
+    activity: Activity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ class Watch:
     def _read(self, state: State) -> Seen:
         known, now = self.seen, time.monotonic()
         pulse = state.pulse()
-        at_work = tuple(AtWork(name, state.at_work(name)) for name in ("ingest", "detect"))
+        at_work = _at_work(state)
         still = pulse == known.pulse and not known.problem and at_work == known.at_work
         if still and now - self._read_at < STILL_SECONDS:
             return replace(known, at=time.time(), speeds=self._speeds(known.totals))
@@ -207,3 +209,13 @@ class Watch:
         if now - then < self._every / 2:
             return None
         return (totals.rows - landed) / (now - then), (done - processed) / (now - then)
+
+
+def _at_work(state: State) -> tuple[AtWork, ...]:
+    """Both mechanisms. When one that is at work was last heard of is no news."""
+    known = {activity.mechanism: activity for activity in state.activities()}
+    found = []
+    for name in MECHANISMS:
+        alive, activity = state.at_work(name), known.get(name)
+        found.append(AtWork(name, alive, replace(activity, beat_at="") if alive and activity else activity))
+    return tuple(found)

@@ -66,11 +66,13 @@ def share(part: int, of: int) -> str:
 def seconds(found: float | None) -> str:
     """A length of time.
 
-    >>> seconds(0.25), seconds(3.2), seconds(75), seconds(7300), seconds(200000), seconds(None)
-    ('0.3 s', '3.2 s', '1 min 15 s', '2 h 1 min', '2 d 7 h', '–')
+    >>> seconds(0.025), seconds(3.2), seconds(75), seconds(7300), seconds(200000), seconds(None)
+    ('25 ms', '3.2 s', '1 min 15 s', '2 h 1 min', '2 d 7 h', '–')
     """
     if found is None:
         return "–"
+    if found < 0.9995:
+        return f"{found * 1000:.0f} ms"
     if found < 60:
         return f"{found:.1f} s"
     steps = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))

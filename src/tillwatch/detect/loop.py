@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded
 from tillwatch.engine.fold import Fold, Outcome
 from tillwatch.errors import LogError, PatternError
+from tillwatch.events import Processed, Published
 from tillwatch.landing import Landing
 from tillwatch.model import REACH, Chunk
 from tillwatch.patterns.history import following
@@ -35,18 +37,6 @@ REFUSED = "refused_edit"
 """The fact of the state that says which edit of patterns was refused; empty when there is none."""
 
 LOCAL_READERS, REMOTE_READERS = 2, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Processed:
-    """Progress: chunks `first`…`last` were committed, so many rows were counted, quarantined, filtered out."""
-
-    first: int
-    last: int
-    counted: int
-    quarantined: int
-    detections: Mapping[str, int]
-    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +64,13 @@ class Detect:
         quarantined: Store,
         clock: Clock,
         retry: Retry,
-        on_progress: Callable[[Processed], None] = lambda _: None,
+        on_progress: Callable[[Processed | Published], None] = lambda _: None,
         edits: Edits | None = None,
     ) -> None:
         self._at_work, self._edits = folding(setup), edits
         self._landing, self._state = landing, state
         self._quarantined = quarantined
-        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger, on_progress)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._next = self._saved = 0
         self._refused = ""
@@ -133,18 +123,20 @@ class Detect:
         if not chunks:
             return False
         change = self._change_patterns()
+        began = self._clock.monotonic()
         commit = replace(self._fold_batch(chunks), change=change)
         if change is not None and change.tables:
             commit = replace(commit, notes=self._reach(commit.last + 1))
+        folded = self._clock.monotonic()
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
-        self._next = commit.last + 1
+        self._next, committed = commit.last + 1, self._clock.monotonic()
         if change is not None:
             self._changed(change)
         self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
         if self._saving.due(self._next - self._saved, self._fold.touched, self._clock.monotonic()):
             self._save()
-        self._on_progress(progress_of(commit))
+        self._on_progress(progress_of(commit, folded - began, committed - folded))
         return True
 
     def _change_patterns(self) -> RuleChange | None:
@@ -289,16 +281,21 @@ def _commit(results: Sequence[ChunkResult], outcomes: Sequence[Outcome]) -> Comm
     )
 
 
-def progress_of(commit: Commit) -> Processed:
-    """What a commit has brought, for who watches."""
-    found: dict[str, int] = {}
-    for detection in (d for d in commit.detections if not d.shadow):
-        found[detection.pattern] = found.get(detection.pattern, 0) + 1
+def progress_of(commit: Commit, fold: float, transaction: float) -> Processed:
+    """What a commit has brought, for who watches; folding and the transaction took so many seconds."""
+    found = tuple(d for d in commit.detections if not d.shadow)
+    reasons = Counter[str]()
+    for result in commit.results:
+        reasons.update(result.quarantined)
     return Processed(
         commit.first,
         commit.last,
         sum(r.counted for r in commit.results),
-        sum(sum(r.quarantined.values()) for r in commit.results),
-        found,
+        reasons.total(),
+        dict(Counter(d.pattern for d in found)),
         sum(r.filtered for r in commit.results),
+        dict(reasons),
+        fold,
+        transaction,
+        found,
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tillwatch.clock import Clock
+from tillwatch.events import Published
 from tillwatch.publish.files import publish
 from tillwatch.retry import Retry
-from tillwatch.state.base import Commit, State, Stream
+from tillwatch.state.base import Commit, FilePlan, State, Stream
 from tillwatch.stores.base import Store
 
 
 class Outbox:
-    """Publishes what the state has planned, each stream in its store; without one it is only planned."""
+    """Publishes what the state has planned, each stream in its store; without one it is only planned.
+
+    `on_published` hears of each file.
+    """
 
     def __init__(
         self,
@@ -22,9 +26,10 @@ class Outbox:
         retry: Retry,
         rows_per_file: int,
         linger: float,
+        on_published: Callable[[Published], None] = lambda _: None,
     ) -> None:
         def line(stream: Stream) -> _Line:
-            return _Line(stream, state, stores.get(stream), clock, retry, rows_per_file, linger)
+            return _Line(stream, state, stores.get(stream), clock, retry, rows_per_file, linger, on_published)
 
         self._detections, self._cleared = line("detections"), line("cleared")
 
@@ -61,9 +66,10 @@ class _Line:
         retry: Retry,
         rows_per_file: int,
         linger: float,
+        on_published: Callable[[Published], None],
     ) -> None:
         self._stream, self._state, self._store = stream, state, store
-        self._clock, self._retry = clock, retry
+        self._clock, self._retry, self._on_published = clock, retry, on_published
         self._rows_per_file, self._linger = rows_per_file, linger
         self._lingering_since: float | None = None
 
@@ -92,7 +98,17 @@ class _Line:
 
     def _publish(self) -> None:
         if (store := self._store) is not None:
-            self._retry(lambda: publish(self._state, store, self._clock.now, self._stream))
+            self._retry(lambda: self._publish_to(store))
+
+    def _publish_to(self, store: Store) -> None:
+        began = self._clock.monotonic()
+
+        def told(plan: FilePlan, chunks: tuple[int, ...]) -> None:
+            nonlocal began
+            before, began = began, self._clock.monotonic()
+            self._on_published(Published(plan.name, self._stream, plan.first, plan.last, chunks, began - before))
+
+        publish(self._state, store, self._clock.now, self._stream, told)
 
     def _note_lingering(self, new: int) -> None:
         """Since when the oldest one that is in no file yet has been waiting; `new` ones came just now."""

@@ -79,10 +79,10 @@ class _Tally:
         self._rows = 0
         self._problems: dict[str, str] = {}
 
-    def landed(self, info: ChunkInfo) -> None:
+    def landed(self, info: ChunkInfo, seconds: float) -> None:
         self._chunks += 1
         self._rows += info.rows
-        self._on_event(ChunkLanded(info))
+        self._on_event(ChunkLanded(info, seconds))
 
     def started(self, file: SourceFile, row: int) -> None:
         self._on_event(FileStarted(file, row))

@@ -26,7 +26,8 @@ _NOTE_SECONDS = 0.2
 class Lander:
     """Lands chunks in the order given. After a failed put no later chunk is put: the log never has a gap.
 
-    `on_landed` is called for each chunk once the ledger has it. Use within `landing_thread`.
+    `on_landed` is called for each chunk once the ledger has it, with the seconds that landing took. Use within
+    `landing_thread`.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Lander:
         ledger: Ledger,
         clock: Clock,
         retry: Retry,
-        on_landed: Callable[[ChunkInfo], None],
+        on_landed: Callable[[ChunkInfo, float], None],
     ) -> None:
         self._pool = pool
         self._landing = landing
@@ -44,8 +45,8 @@ class Lander:
         self._clock = clock
         self._retry = retry
         self._on_landed = on_landed
-        self._waiting: deque[Future[ChunkInfo]] = deque()
-        self._landed: list[ChunkInfo] = []
+        self._waiting: deque[Future[tuple[ChunkInfo, float]]] = deque()
+        self._landed: list[tuple[ChunkInfo, float]] = []
         self._noted_at = clock.monotonic()
         self._failed = False
         self._refused: ChunkInfo | None = None
@@ -75,29 +76,31 @@ class Lander:
         self._note()
         return refused
 
-    def _put(self, info: ChunkInfo, frame: pl.DataFrame) -> ChunkInfo:
+    def _put(self, info: ChunkInfo, frame: pl.DataFrame) -> tuple[ChunkInfo, float]:
         if self._failed:
             raise LogError(f"chunk {info.number} was not landed, because the one before it could not be")
+        began = self._clock.monotonic()
         try:
-            return self._retry(lambda: self._landing.put(info, frame))
+            landed = self._retry(lambda: self._landing.put(info, frame))
         except BaseException as error:
             self._failed = True
             self._refused = info if isinstance(error, ChunkRefused) else None
             raise
+        return landed, self._clock.monotonic() - began
 
     def _note(self) -> None:
         landed, self._landed = self._landed, []
         self._noted_at = self._clock.monotonic()
         if landed:
             at = self._clock.now()
-            self._retry(lambda: self._ledger.record_landed(landed, at))
-        for info in landed:
-            self._on_landed(info)
+            self._retry(lambda: self._ledger.record_landed([info for info, _ in landed], at))
+        for info, seconds in landed:
+            self._on_landed(info, seconds)
 
 
 @contextmanager
 def landing_thread(
-    landing: Landing, ledger: Ledger, clock: Clock, retry: Retry, on_landed: Callable[[ChunkInfo], None]
+    landing: Landing, ledger: Ledger, clock: Clock, retry: Retry, on_landed: Callable[[ChunkInfo, float], None]
 ) -> Iterator[Lander]:
     """A Lander and its thread, which has ended when the block is left; what was waiting then is not put."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="landing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -42,9 +42,10 @@ class FileStarted:
 
 @dataclass(frozen=True, slots=True)
 class ChunkLanded:
-    """A chunk is in the landing zone and noted in the ledger."""
+    """A chunk is in the landing zone, which took so many seconds, and noted in the ledger."""
 
     info: ChunkInfo
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tillwatch.errors import PublishError, RunError
+from tillwatch.events import Delivered
 from tillwatch.publish.output import Output, batch_of
 from tillwatch.retry import Retry
 from tillwatch.state.base import State
@@ -41,11 +42,13 @@ class Delivery:
         retry: Retry,
         *,
         once: bool,
+        on_delivered: Callable[[Delivered], None] = lambda _: None,
     ) -> None:
         self._outputs, self._opened = outputs, opened
         self._clock, self._stop, self._report, self._once = retry.clock, retry.stop, retry.report, once
         self._no_more, self._over = threading.Event(), threading.Event()
-        self._retry = replace(retry, stop=self._over)
+        self._retry, self._on_delivered = replace(retry, stop=self._over), on_delivered
+        self._refused: dict[str, tuple[int, float]] = {}  # how often in a row, and since when; by output
         self._until = float("inf")
         self._errors: list[BaseException] = []
         self._threads: list[threading.Thread] = []
@@ -94,10 +97,11 @@ class Delivery:
 
     def _delivered(self, name: str, output: Output) -> bool:
         """Delivers until no more will come; says False when the output refuses and is to be asked again later."""
+        retry = replace(self._retry, place=f"outputs.{name}")
         try:
             with ExitStack() as stack:
-                state = self._retry(lambda: stack.enter_context(self._opened()))
-                self._deliver(name, output, state)
+                state = retry(lambda: stack.enter_context(self._opened()))
+                self._deliver(name, output, state, retry)
         except RunError as error:
             text = f"output {name}: {error}"
             left = f"{text.rstrip(' .')}. What is not delivered yet is delivered by the next run."
@@ -106,19 +110,28 @@ class Delivery:
             if self._over.is_set():
                 self._report(left)
                 return True
-            self._report(f"{text} (trying again in {REFUSED_SECONDS:.0f} s)")
+            count, since = self._refused.get(name, (0, self._clock.monotonic()))
+            self._refused[name] = count + 1, since
+            again = f"{text} (trying again in {REFUSED_SECONDS:.0f} s)"
+            retry.failed(again, retry.place, error, REFUSED_SECONDS, count + 1)
             return False
         return True
 
-    def _deliver(self, name: str, output: Output, state: State) -> None:
+    def _deliver(self, name: str, output: Output, state: State, retry: Retry) -> None:
         while True:
             last_look = self._no_more.is_set()  # asked before looking, so that nothing slips between
-            for plan in self._retry(lambda: state.undelivered(name)):
+            for plan in retry(lambda: state.undelivered(name)):
                 if self._clock.monotonic() > self._until:
                     return
-                batch = self._retry(lambda p=plan: batch_of(p, state))  # type: ignore[misc]
-                self._retry(lambda b=batch: output.deliver(b))  # type: ignore[misc]
-                self._retry(lambda p=plan: state.mark_delivered(name, p, self._clock.now()))  # type: ignore[misc]
+                began = self._clock.monotonic()
+                batch = retry(lambda p=plan: batch_of(p, state))  # type: ignore[misc]
+                retry(lambda b=batch: output.deliver(b))  # type: ignore[misc]
+                retry(lambda p=plan: state.mark_delivered(name, p, self._clock.now()))  # type: ignore[misc]
+                seconds = self._clock.monotonic() - began
+                if name in self._refused:
+                    count, since = self._refused.pop(name)
+                    retry.worked({retry.place: count}, since)
+                self._on_delivered(Delivered(name, plan.name, plan.first, plan.last, seconds))
             if last_look:
                 return
             self._clock.wait(self._no_more, POLL_SECONDS)

@@ -31,11 +31,17 @@ def render_cleared(cleared: Iterable[StoredCleared]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def bytes_of(state: State, plan: FilePlan, stream: Stream) -> bytes:
-    """The bytes of a planned file."""
+def bytes_of(state: State, plan: FilePlan, stream: Stream) -> tuple[bytes, tuple[int, ...]]:
+    """The bytes of a planned file, and the chunks that its rows are of."""
     if stream == "cleared":
-        return render_cleared(state.cleared(plan.first, plan.last))
-    return render(state.started_at() or "", state.detections(plan.first, plan.last))
+        cleared = list(state.cleared(plan.first, plan.last))
+        return render_cleared(cleared), _distinct(c.chunk for c in cleared)
+    found = list(state.detections(plan.first, plan.last))
+    return render(state.started_at() or "", found), _distinct(stored.detection.chunk for stored in found)
+
+
+def _distinct(chunks: Iterable[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(chunks))
 
 
 def cell(text: str) -> str:
@@ -47,17 +53,26 @@ def cell(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\r\n') else text
 
 
-def publish(state: State, store: Store, now: Callable[[], str], stream: Stream = "detections") -> list[FilePlan]:
+def publish(
+    state: State,
+    store: Store,
+    now: Callable[[], str],
+    stream: Stream = "detections",
+    on_published: Callable[[FilePlan, tuple[int, ...]], None] = lambda plan, chunks: None,
+) -> list[FilePlan]:
     """Writes every planned file that is not marked as published; returns them.
 
-    Repeating it after a crash at any point is safe: a file that is there with the same bytes is done. Raises
-    PublishError when a file of that name is there with other bytes.
+    `on_published` hears of each, and of the chunks that its rows are of. Repeating it after a crash at any point is
+    safe: a file that is there with the same bytes is done. Raises PublishError when a file of that name is there with
+    other bytes.
     """
     done = []
     for plan in state.unpublished(stream):
-        put_planned(store, plan.name, plan, bytes_of(state, plan, stream))
+        data, chunks = bytes_of(state, plan, stream)
+        put_planned(store, plan.name, plan, data)
         state.mark_published(plan, now(), stream)
         done.append(plan)
+        on_published(plan, chunks)
     return done
 
 

@@ -26,11 +26,12 @@ from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect import snapshot
 from tillwatch.detect.change import Edits
-from tillwatch.detect.loop import POLL_SECONDS, REFUSED, Processed, Wake, is_more, progress_of
+from tillwatch.detect.loop import POLL_SECONDS, REFUSED, Wake, is_more, progress_of
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
 from tillwatch.detect.setup import Setup
 from tillwatch.errors import StateConflict
+from tillwatch.events import Processed, Published
 from tillwatch.landing import Landing
 from tillwatch.model import REACH, Reach
 from tillwatch.patterns.history import following, joined
@@ -101,7 +102,7 @@ class SparkDetect:
         objects: Store,
         clock: Clock,
         retry: Retry,
-        on_progress: Callable[[Processed], None],
+        on_progress: Callable[[Processed | Published], None],
         edits: Edits,
     ) -> None:
         self._spark, self._settings, self._edits = spark, settings, edits
@@ -109,9 +110,10 @@ class SparkDetect:
         setup = self._setup
         self._landing, self._state = landing, state
         self._objects = Objects(objects, retry)
-        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger)
+        self._outbox = Outbox(state, files, clock, retry, setup.rows_per_file, setup.linger, on_progress)
         self._clock, self._retry, self._on_progress = clock, retry, on_progress
         self._saving = Saving(clock.monotonic())
+        self._asked_at = clock.monotonic()
         self._query: Query | None = None
         spark.conf.set("spark.sql.streaming.pollingDelay", REMOTE_LOOK if landing.remote else LOCAL_LOOK)
 
@@ -195,6 +197,7 @@ class SparkDetect:
         """Takes a batch from Spark and commits it, if there is one before the query ends or the run is stopped."""
         try:
             query = self._running()
+            self._asked_at = self._clock.monotonic()
             while (records := query.next(POLL_SECONDS)) is None:
                 if wake.stop.is_set():
                     return
@@ -254,14 +257,15 @@ class SparkDetect:
         if change is not None and self._setup.program.windows:  # its tables are new; see `_save`
             notes[REACH] = Reach(0, None).text()
         commit = Commit(results, told.detections, told.turns, notes, change)
+        began = self._clock.monotonic()
         self._retry(lambda: self._state.commit(commit, self._setup.rows_per_file))
-        self._manifest, self._cursor = after, commit.last + 1
+        self._manifest, self._cursor, committed = after, commit.last + 1, self._clock.monotonic()
         if change is not None:
             self._taken, self._tables = True, self._cursor
             self._edits.taken(self._setup, change.rules.first)
         self._outbox.committed(commit)
         self._saving.worked(self._clock.monotonic())
-        self._on_progress(progress_of(commit))
+        self._on_progress(progress_of(commit, began - self._asked_at, committed - began))
 
     def _change(self, after: Manifest) -> tuple[RuleChange, Manifest]:
         """The edit that comes into force with a commit, with all rows of the tables that it needs."""

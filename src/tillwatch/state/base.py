@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from uuid import uuid4
 
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
@@ -14,6 +14,9 @@ from tillwatch.state.look import Look
 from tillwatch.state.review import Review
 from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape
+
+if TYPE_CHECKING:
+    from tillwatch.state.activity import Activity
 
 FileStatus = Literal["reading", "done", "refused", "changed", "broken", "duplicate"]
 Mechanism = Literal["ingest", "detect"]
@@ -272,6 +275,25 @@ class State(Ledger, Look, Review, Protocol):
 
     def at_work(self, mechanism: Mechanism) -> bool:
         """Whether an instance of the mechanism is at work now."""
+        ...
+
+    def activities(self) -> list[Activity]:
+        """The last run of each mechanism, ingest first."""
+        ...
+
+    def record_activity(self, activity: Activity, *, begins: bool = False) -> None:
+        """Notes it: what `begins` takes the place of the run before, else it counts only while that run is the last.
+
+        Needs no lease, waits for nobody for longer than a second, and may be lost when the machine fails.
+        """
+        ...
+
+    def size(self) -> int:
+        """The bytes that the state takes where it is kept."""
+        ...
+
+    def waiting_since(self) -> str | None:
+        """When the first chunk that waits to be processed was landed; None when none does, or it is not known."""
         ...
 
     def commit(self, commit: Commit, rows_per_file: int) -> int:

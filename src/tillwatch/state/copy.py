@@ -25,6 +25,7 @@ _KEYS = {
     "deliveries": ("output", "first_seq"),
     "meta": ("key",),
     "rule_sets": ("number",),
+    "activity": ("mechanism",),
 }
 _DETECTION = ("chunk", "pattern", "action", "key", "detected_at", "holds", "evidence", "occasion")
 _VALUES = {
@@ -44,6 +45,10 @@ _VALUES = {
     "deliveries": ("delivered_at",),
     "meta": ("value",),
     "rule_sets": ("first_chunk", "hash", "meaning", "rules", "taken_at"),
+    "activity": (
+        *("run", "host", "pid", "began_at", "beat_at", "ended_at", "how"),
+        *("retries", "errors", "last_trouble", "last_trouble_at"),
+    ),
 }
 
 TABLES = {table: (*key, *_VALUES[table]) for table, key in _KEYS.items()}

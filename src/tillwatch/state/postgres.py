@@ -49,6 +49,10 @@ class PostgresState(SqlState):
     def close(self) -> None:
         self._session.close()
 
+    def size(self) -> int:
+        (row,) = self._rows(SQL["size"], (self.place.schema,))
+        return int(row[0])
+
     @contextlib.contextmanager
     def lease(self, mechanism: Mechanism) -> Iterator[None]:
         with self._session.clear_errors():
@@ -157,6 +161,12 @@ class PostgresState(SqlState):
                 raise
             finally:
                 self._in_transaction = False
+
+    @contextlib.contextmanager
+    def _briefly(self) -> Iterator[None]:
+        with self._transaction():
+            self._run(SQL["briefly"])
+            yield
 
     def _begin(self, statement: str) -> None:
         with self._session.clear_errors():

@@ -14,6 +14,7 @@ from typing import Any
 
 from tillwatch.errors import StateConflict, StateError
 from tillwatch.model import ChunkInfo, Detection, SourceFile
+from tillwatch.state.activity import SqlActivity
 from tillwatch.state.base import (
     ChunkRecord,
     Commit,
@@ -48,7 +49,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(SqlLook, SqlReview):
+class SqlState(SqlLook, SqlReview, SqlActivity):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types

@@ -17,7 +17,7 @@ from tillwatch.state.migrations import VERSION, known_version, migrations
 from tillwatch.state.sql_rows import Row, no_state_yet
 from tillwatch.state.sql_state import QUERIES, SqlState
 
-BUSY_MS = 30_000
+BUSY_MS, BRIEF_MS = 30_000, 500
 WAL_PAGES = 4_000
 """Pages of 4 KiB in the log before they are copied into the file: so many that only saving the tables comes to it."""
 
@@ -46,6 +46,10 @@ class SqliteState(SqlState):
 
     def close(self) -> None:
         self._db.close()
+
+    def size(self) -> int:
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def lease(self, mechanism: Mechanism) -> AbstractContextManager[None]:
         return lease.hold(self._lock_file(mechanism), mechanism)
@@ -121,6 +125,20 @@ class SqliteState(SqlState):
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _briefly(self) -> Iterator[None]:
+        self._set_patience(BRIEF_MS, "NORMAL")
+        try:
+            with self._transaction():
+                yield
+        finally:
+            self._set_patience(BUSY_MS, "FULL")
+
+    def _set_patience(self, busy: int, synchronous: str) -> None:
+        with self._clear_errors():
+            self._db.execute(f"PRAGMA busy_timeout = {busy}")
+            self._db.execute(f"PRAGMA synchronous = {synchronous}")
 
     @contextlib.contextmanager
     def _clear_errors(self) -> Iterator[None]:

@@ -81,6 +81,7 @@ def everything(state: State) -> list[object]:
         state.files_planned("cleared"),
         state.unplanned("cleared"),
         state.rule_sets(),
+        state.activities(),
     ]
 
 

@@ -26,7 +26,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import wraps
 from io import FileIO
@@ -37,6 +37,9 @@ from typing import Any, Literal, cast
 from tillwatch.audit import audit
 from tillwatch.config import Settings, load
 from tillwatch.detect import loop, saving
+from tillwatch.events import Observer
+from tillwatch.observe.activity import Keeper
+from tillwatch.observe.run import Run
 from tillwatch.pipeline import Pipeline
 from tillwatch.state.base import ChunkRecord, FileRecord, State, StoredDetection
 from tillwatch.stores import local
@@ -200,6 +203,10 @@ class MarkedPipeline(Pipeline):
             settings.spark.state: "shards",
         }
         return cast(Store, Marked(super().store(uri), roles.get(uri, "quarantine"), self.points))
+
+    def alive(self, keeper: Keeper, run: Run, tell: Observer) -> AbstractContextManager[None]:
+        """Says nothing: that is written by a thread, at times of its own, and points are to be the same each time."""
+        return nullcontext()
 
     @contextmanager
     def opened(self, *, readonly: bool = False) -> Iterator[State]:

@@ -26,10 +26,11 @@ from tillwatch.testing.commits import (
 from tillwatch.testing.sharing import expect
 from tillwatch.testing.state_again import AgainSuite
 from tillwatch.testing.state_life import LifeSuite
+from tillwatch.testing.state_look import LookSuite
 from tillwatch.testing.state_review import ReviewSuite
 
 
-class StateSuite(AgainSuite, LifeSuite, ReviewSuite):
+class StateSuite(AgainSuite, LifeSuite, LookSuite, ReviewSuite):
     """What every state store promises. A subclass says how one is opened.
 
     It defines `opener`, and a pytest fixture `place`: an empty place of its own for each test, a path or a database.
@@ -39,7 +40,7 @@ class StateSuite(AgainSuite, LifeSuite, ReviewSuite):
         """Nothing is in it, and reading it makes nothing."""
         nothing = Totals(0, 0, 0, 0, 0, 0)
         empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, nothing, {}, [], [], {}, 0, [], []]
-        empty += [[], [], {}, [], [], 0, []]
+        empty += [[], [], {}, [], [], 0, [], []]
         for _ in range(2):
             with self.opened(place) as state:
                 assert everything(state) == empty

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from threading import Barrier
+from time import monotonic
 from typing import Any
 
-from tillwatch.errors import StateConflict
+from tillwatch.errors import StateConflict, StateError
 from tillwatch.model import Detection, SourceFile
+from tillwatch.state.activity import Activity
 from tillwatch.state.base import FilePlan, FileRecord, State, TableRows
 from tillwatch.state.sql_state import SqlState
 from tillwatch.state.tables import TableShape
@@ -126,6 +128,63 @@ class AgainSuite(SharingSuite):
             state.mark_published(first, "now")
             published = replace(first, published_at="now")
             assert (state.undelivered("a"), state.undelivered("c")) == ([published, third], [published, second, third])
+
+    # who is at work
+
+    def test_what_is_known_of_the_last_run_comes_back(self, place: Any) -> None:
+        """Of each mechanism one row, the newest, whatever texts are in it; who only looks sees it too."""
+        retries = {"outputs.it's": 3, "state": 12}
+        trouble = WITH_NUL[1] + "line\nfeed ü \u2400 ' % :p"
+        first = Activity("detect", "a" * 32, "höst", 2**40, time(0), time(0))
+        last = replace(first, beat_at=time(9), ended_at=time(9), how="failed", errors=15, retries=retries)
+        last = replace(last, last_trouble=trouble, last_trouble_at=time(8))
+        other = Activity("ingest", "a" * 32, "host", 1, time(1), time(1))
+        with self.opened(place) as state:
+            assert state.activities() == []
+            state.record_activity(first, begins=True)
+            assert state.activities() == [first]
+            state.record_activity(other, begins=True)
+            state.record_activity(last)
+            assert state.activities() == [other, last]
+        with self.opened(place, readonly=True) as state:
+            assert state.activities() == [other, last]
+
+    def test_a_run_that_another_has_followed_is_not_noted_any_more(self, place: Any) -> None:
+        """What it says of itself then changes nothing, whatever the clocks say."""
+        old, new = (Activity("detect", run * 32, "host", 1, time(n), time(n)) for run, n in (("a", 5), ("b", 3)))
+        with self.started(place) as state, self.opened(place) as zombie:
+            zombie.record_activity(old, begins=True)
+            state.record_activity(new, begins=True)
+            zombie.record_activity(replace(old, beat_at=time(9)))
+            assert state.activities() == [new]
+
+    def test_noting_who_is_at_work_waits_for_nobody_for_long(self, place: Any) -> None:
+        """While another writes, it gives up after a moment; then both go on."""
+        activity = Activity("detect", "a" * 32, "host", 1, time(0), time(0))
+        with self.started(place) as state, self.opened(place) as beside:
+            beside.record_activity(activity, begins=True)
+            with state._transaction():  # type: ignore[attr-defined] # as while tables are saved
+                state._run("set_activity", (*[time(1), None, None, "{}", 0, None, None], "detect", "a" * 32))  # type: ignore[attr-defined]
+                began = monotonic()
+                expect(StateError, lambda: beside.record_activity(replace(activity, beat_at=time(2))))
+                assert monotonic() - began < 5
+            beside.record_activity(replace(activity, beat_at=time(3)))
+            assert [a.beat_at for a in state.activities()] == [time(3)]
+
+    def test_a_state_knows_its_size_and_who_waits(self, place: Any) -> None:
+        """Its bytes, and since when the first chunk waits that is landed and not processed, where that is known."""
+        with self.started(place) as state:
+            assert state.size() > 0
+            assert state.waiting_since() is None
+            state.record_landed([info(0), info(1)], time(7))
+            state.record_landed([info(2)])
+            assert state.waiting_since() == time(7)
+            state.commit(commit(0, [1, 1]), 50)
+            assert state.waiting_since() is None
+            state.commit(commit(2, [1]), 50)
+            assert state.waiting_since() is None
+        with self.opened(place, readonly=True) as state:
+            assert state.size() > 0
 
     # the ledger
 

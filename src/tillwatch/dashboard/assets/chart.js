@@ -90,7 +90,7 @@ function options(held, at) {
   return {
     width: at.clientWidth,
     height: at.clientHeight,
-    padding: [rem * 0.75, rem, 0, 0],
+    padding: [rem * (0.75 + 1.15 * (spec.marks ?? []).length), rem * (spec.kind === "time" ? 2 : 1), 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
     scales: { x: { time: spec.kind === "time", range: () => Object.values(range(held.now)) }, y: { range: (plot) => [0, top(plot.data)] } },
@@ -123,6 +123,7 @@ function series(line, rem) {
 function marks(plot, spec, rem, font) {
   const { ctx, bbox } = plot;
   const ratio = devicePixelRatio || 1;
+  const top = bbox.top - 1.15 * rem * ratio * (spec.marks ?? []).length - 0.2 * rem * ratio; // names are above the plot
   (spec.marks ?? []).forEach((mark, n) => {
     const x = plot.valToPos(mark.x, "x", true);
     if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) return;
@@ -131,14 +132,14 @@ function marks(plot, spec, rem, font) {
     ctx.lineWidth = 1.5 * ratio;
     ctx.setLineDash(mark.dashed ? [5 * ratio, 4 * ratio] : []);
     ctx.beginPath();
-    ctx.moveTo(x, bbox.top);
+    ctx.moveTo(x, top + n * 1.15 * rem * ratio);
     ctx.lineTo(x, bbox.top + bbox.height);
     ctx.stroke();
     ctx.font = font.replace(/^[\d.]+/, (size) => size * ratio);
     const right = x + ctx.measureText(mark.name).width + rem * ratio > bbox.left + bbox.width;
     ctx.textAlign = right ? "right" : "left";
     ctx.textBaseline = "top";
-    ctx.fillText(mark.name, x + (right ? -1 : 1) * 0.35 * rem * ratio, bbox.top + n * 1.15 * rem * ratio);
+    ctx.fillText(mark.name, x + (right ? -1 : 1) * 0.35 * rem * ratio, top + n * 1.15 * rem * ratio);
     ctx.restore();
   });
 }

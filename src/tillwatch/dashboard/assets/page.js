@@ -124,7 +124,8 @@ if (button) {
   });
 }
 
-say(parts.length ? "connecting" : "not live here", false);
+live.hidden = !parts.length;
+say("connecting", false);
 drawAll(document);
 listen();
 document.addEventListener("themed", () => drawAll(document, true));

@@ -27,6 +27,10 @@ AND classid = %s::bigint::oid AND objid = %s::bigint::oid;
 SELECT relname FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid
 WHERE nspname = %s AND relkind IN ('r', 'v', 'p', 'm', 'f');
 
+-- name: size
+SELECT CAST(coalesce(sum(pg_total_relation_size(pg_class.oid)), 0) AS bigint)
+FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid WHERE nspname = %s AND relkind IN ('r', 'm');
+
 -- name: there_is_a_schema
 -- Asked of the table: to_regnamespace may give what was so before the transaction waited for another one.
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s);
@@ -37,6 +41,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('tillwatch ' || %s || ' schema', 0
 
 -- name: held_cursor
 SELECT value FROM meta WHERE key = 'cursor' FOR UPDATE;
+
+-- name: briefly
+SELECT set_config('lock_timeout', '500ms', true), set_config('synchronous_commit', 'off', true);
 
 -- name: copy_rows
 COPY {into} ({columns}) FROM STDIN CSV

@@ -220,6 +220,30 @@ AND customer = coalesce(?, customer) AND merchant = coalesce(?, merchant)
 AND detected_at >= ? AND detected_at < ? AND lower(key) LIKE lower(?) ESCAPE '!'
 GROUP BY 1, 2 ORDER BY 2, 1;
 
+-- name: activities
+SELECT
+  mechanism, run, host, pid, began_at, beat_at, ended_at, how, retries, errors, last_trouble, last_trouble_at
+FROM activity ORDER BY mechanism DESC;
+
+-- name: put_activity
+INSERT INTO activity (
+  mechanism, run, host, pid, began_at, beat_at, ended_at, how, retries, errors, last_trouble, last_trouble_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (mechanism) DO UPDATE SET
+  run = excluded.run, host = excluded.host, pid = excluded.pid, began_at = excluded.began_at,
+  beat_at = excluded.beat_at, ended_at = excluded.ended_at, how = excluded.how, retries = excluded.retries,
+  errors = excluded.errors, last_trouble = excluded.last_trouble, last_trouble_at = excluded.last_trouble_at;
+
+-- name: set_activity
+-- Not of a run that another one has followed.
+UPDATE activity SET
+  beat_at = ?, ended_at = ?, how = ?, retries = ?, errors = ?, last_trouble = ?, last_trouble_at = ?
+WHERE mechanism = ? AND run = ?;
+
+-- name: waiting_since
+SELECT landed_at FROM chunks
+WHERE number = (SELECT CAST(value AS bigint) FROM meta WHERE key = 'cursor') AND counted IS NULL;
+
 -- name: last_of
 SELECT max(seq) FROM detections WHERE pattern = ? AND key = ?;
 

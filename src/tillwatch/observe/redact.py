@@ -1,0 +1,43 @@
+"""Texts without secrets: what looks like one, and what the environment holds of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tillwatch.config import Settings, masked
+from tillwatch.config.environment import hidden
+
+Redact = Callable[[str], str]
+
+
+def redactor(secrets: Iterable[str]) -> Redact:
+    """What takes these secrets, and all that looks like one, out of a text.
+
+    >>> redactor(["hunter2"])("login as till with hunter2 at https://till:pass@host")
+    'login as till with *** at https://till:***@host'
+    """
+    known = sorted(set(secrets), key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, known))) if known else None
+
+    def redact(text: str) -> str:
+        return masked(pattern.sub("***", text) if pattern else text)
+
+    return redact
+
+
+def redactor_for(settings: Settings) -> Redact:
+    """The same with the secrets that the environment has for a pipeline."""
+    return redactor(hidden({output.secret_env for output in settings.outputs.values() if output.secret_env}))
+
+
+def redacted(value: Any, redact: Redact) -> Any:
+    """A value with all texts in it redacted, however deep; keys are names of ours and stay."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item, redact) for item in value]
+    return value
