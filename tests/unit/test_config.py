@@ -27,8 +27,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
-TOP_KEYS += "outputs, reports, backtests, engine, spark, patterns, shadow"
-TOP_KEYS += "outputs, reports, logs, metrics, engine, spark, patterns, shadow"
+TOP_KEYS += "outputs, reports, backtests, dashboard, logs, metrics, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -100,6 +99,7 @@ def test_smallest(folder: Path) -> None:
         "outputs": {},
         "reports": None,
         "backtests": str(folder / "tillwatch-data/backtests"),
+        "dashboard": {"host": "127.0.0.1", "port": 8780, "header": None, "hosts": ()},
         "logs": {"format": None, "level": "info", "file": None, "size": 10_000_000, "count": 5},
         "metrics": {"listen": None},
         "engine": "embedded",
