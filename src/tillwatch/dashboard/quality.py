@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +18,7 @@ from tillwatch.compose import reporter
 from tillwatch.config import masked
 from tillwatch.dashboard import words
 from tillwatch.dashboard.site import Site
-from tillwatch.errors import TillwatchError
+from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.history.samples import Sample, samples
 from tillwatch.report.quality import Quality, qualities, total
 from tillwatch.state.review import Band
@@ -94,18 +95,22 @@ def _values(site: Site, request: Request) -> dict[str, Any]:
 
 
 def _bands(site: Site, width: int) -> list[Band]:
-    with site.pipeline.opened(readonly=True) as state, state.snapshot():
+    """None before anything was run."""
+    with suppress(StateMissing), site.pipeline.opened(readonly=True) as state, state.snapshot():
         return state.bands(width)
+    return []
 
 
 def _samples(site: Site, reason: str | None) -> tuple[list[Sample], str]:
     """Sample rows, or why there are none."""
     pipeline = site.pipeline
-    with pipeline.opened(readonly=True) as state:
-        chunks = state.wrong_chunks(reason, CHUNKS)
     try:
+        with pipeline.opened(readonly=True) as state:
+            chunks = state.wrong_chunks(reason, CHUNKS)
         store = pipeline.store(pipeline.settings.quarantine)
         return samples(store, chunks, _columns(site), reason, ROWS, ROWS_OF_CHUNK), ""
+    except StateMissing:
+        return [], ""
     except (TillwatchError, OSError) as error:
         return [], masked(str(error))
     except (ValueError, KeyError, TypeError):
