@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from tillwatch.dashboard import detection
 from tillwatch.dashboard.site import Site
+from tillwatch.errors import StateMissing
 from tillwatch.state.base import StoredDetection
 from tillwatch.state.look import NO_END, Span, Wanted
 
@@ -35,6 +36,7 @@ _STEPS = {19: 1, 18: 10, 16: 60, 15: 600, 13: 3600, 10: 86_400}
 _ALL_OF = "0001-01-01T00:00:00"
 MOST_BARS = 150
 _UTC = datetime.UTC
+_NONE = Span(0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +98,45 @@ def asked(request: Request) -> Question:
     return Question(wanted, int(before) if before else None, given)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the state says to a question: one detection more than a page has, if there is one."""
+
+    rows: Sequence[StoredDetection] = ()
+    span: Span = _NONE
+    actions: Sequence[tuple[str, str, int]] = ()
+    length: int = 19
+    counts: Sequence[tuple[str, str, int]] = ()
+
+
+def _found(site: Site, question: Question) -> Found:
+    """Nothing while there is no state yet."""
+    wanted = question.wanted
+    try:
+        with site.pipeline.opened(readonly=True) as state, state.snapshot():
+            span = state.span(wanted)
+            length = _length(span)
+            rows = state.newest(wanted, question.before or NO_END, PAGE + 1)
+            return Found(rows, span, state.actions(), length, state.counts(wanted, length))
+    except StateMissing:
+        return Found()
+
+
 def _values(site: Site, question: Question) -> dict[str, Any]:
-    with site.pipeline.opened(readonly=True) as state, state.snapshot():
-        before = question.before or NO_END
-        rows = state.newest(question.wanted, before, PAGE + 1)
-        span, actions = state.span(question.wanted), state.actions()
-        length = _length(span)
-        counts = state.counts(question.wanted, length)
+    found = _found(site, question)
+    rows, actions = found.rows, found.actions
     patterns = list(dict.fromkeys(pattern for pattern, _, _ in actions))
     older = question.address("/detections", before=rows[PAGE - 1].seq) if len(rows) > PAGE else None
     return {
         "question": question,
         "rows": rows[:PAGE],
-        "total": span.count,
+        "total": found.span.count,
         "older": older,
         "newest": question.address("/detections") if question.before else None,
         "patterns": patterns,
         "actions": list(dict.fromkeys(action for _, action, _ in actions)),
-        "by_time": _chart(counts, patterns, length),
-        "periods": _periods(counts),
+        "by_time": _chart(found.counts, patterns, found.length),
+        "periods": _periods(found.counts),
         "export": {kind: question.address(f"/detections.{kind}") for kind in ("csv", "json")},
         "live": question.address("/parts/detections"),
     }
