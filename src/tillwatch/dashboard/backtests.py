@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -87,7 +88,7 @@ def _list(site: Site, entries: Answers) -> dict[str, Any]:
     try:
         if (store := _store(site)) is not None:
             there = names(store)
-            shown = [entries.get(name, lambda n=name: _entry(store, n)) for name in there[:LISTED]]
+            shown = [entries.get(name, partial(_entry, store, name)) for name in there[:LISTED]]
             found |= {"entries": shown, "more": len(there) - len(shown), "place": store.uri}
     except (TillwatchError, OSError) as error:
         found["problem"] = masked(str(error))

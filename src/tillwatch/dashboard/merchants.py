@@ -16,7 +16,6 @@ from tillwatch.dashboard import lacking, spreading
 from tillwatch.dashboard.nearness import Worked, nearest_of
 from tillwatch.dashboard.site import Site
 from tillwatch.history.groups import Group, Groups, grains, groups, one_group, slot_of
-from tillwatch.history.standing import Standing
 from tillwatch.patterns.program import Grain
 from tillwatch.state.look import Wanted
 
@@ -82,8 +81,7 @@ def _values(site: Site, request: Request) -> dict[str, Any]:
         return {**found, "groups": None, "grains": [], "near": [], "others": []}
     known = grains(worked.standing.fold.program)
     question = _question(request, known)
-    key = ("groups", worked.version, question)
-    shown: Groups | None = question and site.kept.get(key, lambda: _groups(worked.standing, question))
+    shown = _groups(site, worked, question) if question else None
     return {
         **found,
         "question": question,
@@ -94,9 +92,12 @@ def _values(site: Site, request: Request) -> dict[str, Any]:
     }
 
 
-def _groups(standing: Standing | None, question: Question) -> Groups:
+def _groups(site: Site, worked: Worked, question: Question) -> Groups:
+    standing = worked.standing
     assert standing is not None  # asked before
-    return groups(standing.fold, question.grain, MANY if question.all or question.text else FEW, question.text)
+    limit = MANY if question.all or question.text else FEW
+    key = ("groups", worked.version, question)
+    return site.kept.get(key, lambda: groups(standing.fold, question.grain, limit, question.text))
 
 
 def _question(request: Request, known: list[Grain]) -> Question | None:

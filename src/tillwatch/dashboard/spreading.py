@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -126,8 +127,8 @@ def edges_of(values: Floats) -> Floats:
     if most - least < BARS and bool((values == np.floor(values)).all()):
         return np.arange(least, most + 2)
     if bool((values == np.floor(values)).all()):
-        step = np.ceil((most + 1 - least) / BARS)
-        return least + step * np.arange(int(np.ceil((most + 1 - least) / step)) + 1)
+        step = math.ceil((most + 1 - least) / BARS)
+        return least + step * np.arange(math.ceil((most + 1 - least) / step) + 1, dtype=np.float64)
     return np.linspace(least, np.nextafter(most, np.inf) if most > least else least + 1, BARS + 1)
 
 

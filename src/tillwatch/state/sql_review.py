@@ -40,7 +40,8 @@ class SqlReview(ABC):
         reasons: dict[int, dict[str, int]] = defaultdict(dict)
         for band, reason, rows in self._rows("quarantine_bands", (chunks,)):
             reasons[band][reason] = rows
-        return [Band(*row, reasons[band]) for band, *row in self._rows("bands", (chunks,))]
+        rows = [(row[0], row[1:]) for row in self._rows("bands", (chunks,))]
+        return [Band(*row, reasons[band]) for band, row in rows]
 
     def wrong_chunks(self, reason: str | None, limit: int) -> list[WrongChunk]:
         return [WrongChunk(*row) for row in self._rows("wrong_chunks", (reason, limit))]
