@@ -40,8 +40,7 @@ class SqlReview(ABC):
         reasons: dict[int, dict[str, int]] = defaultdict(dict)
         for band, reason, rows in self._rows("quarantine_bands", (chunks,)):
             reasons[band][reason] = rows
-        rows = [(row[0], row[1:]) for row in self._rows("bands", (chunks,))]
-        return [Band(*row, reasons[band]) for band, row in rows]
+        return [Band(*(*row, reasons[band])) for band, *row in self._rows("bands", (chunks,))]
 
     def wrong_chunks(self, reason: str | None, limit: int) -> list[WrongChunk]:
         return [WrongChunk(*row) for row in self._rows("wrong_chunks", (reason, limit))]
