@@ -26,8 +26,8 @@ from tillwatch.state.tables import TableShape
 
 Ints = NDArray[np.int64]
 
-MOST = 5_000_000
-"""Keys, of all tables together, that are read; a state with more is not."""
+MOST = 2_000_000
+"""Keys, of all tables together, that are read, at some 300 bytes each; a state with more is not."""
 
 
 @dataclass(frozen=True, slots=True)
