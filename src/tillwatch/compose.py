@@ -220,6 +220,7 @@ def _check_places(settings: Settings) -> None:
         (("detections", "uri"), settings.detections.uri),
         (("detections", "cleared"), settings.detections.cleared),
         *([(("reports",), settings.reports)] if settings.reports else []),
+        *([(("backtests",), settings.backtests)] if settings.backtests else []),
         *([(("spark", "state"), settings.spark.state)] if settings.engine == "spark" else []),
     ):
         try:
@@ -268,10 +269,11 @@ def object_places(composed: Composed) -> dict[str, str]:
 def overlaps(composed: Composed) -> Iterator[str]:
     """What would be mixed up: places of two uses, one in the other too, and places that the source would read again."""
     settings = composed.settings
-    tables = {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format == "delta"}
+    others = {f"outputs.{name}": o.uri for name, o in settings.outputs.items() if o.format == "delta"}
+    others |= {"backtests": settings.backtests} if settings.backtests else {}
     with closing(open_source(settings.source.uri)) as source:
         taken = {"source": _whole(source.uri)}
-    for name, uri in (object_places(composed) | tables).items():
+    for name, uri in (object_places(composed) | others).items():
         place = _whole(open_store(uri).uri if is_uri(uri) else uri)
         for other, there in taken.items():
             if place == there:

@@ -27,7 +27,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
     importance: ./CustomerImportance.csv
 """
 TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
-TOP_KEYS += "outputs, reports, alerts, dashboard, logs, metrics, engine, spark, patterns, shadow"
+TOP_KEYS += "outputs, reports, backtests, alerts, dashboard, logs, metrics, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
 
@@ -99,6 +99,7 @@ def test_smallest(folder: Path) -> None:
         },
         "outputs": {},
         "reports": None,
+        "backtests": str(folder / "tillwatch-data/backtests"),
         "alerts": {
             "channels": {},
             **dict.fromkeys(("file_failed", "no_new_chunk", "lag", "quarantine_share", "unreachable")),
@@ -427,7 +428,9 @@ def test_a_secret_in_the_place_of_a_variable_is_not_shown() -> None:
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("key", ["source", "landing", "quarantine", "state", "detections", "reports", "lookups.i"])
+@pytest.mark.parametrize(
+    "key", ["source", "landing", "quarantine", "state", "detections", "reports", "backtests", "lookups.i"]
+)
 @pytest.mark.parametrize("place", ["s3:/bucket/x", "postgresql:/h/x", "gs:bucket"])
 def test_a_uri_that_lacks_a_slash_is_no_path(key: str, place: str) -> None:
     """It would be a folder of that name on this machine, where nobody looks."""

@@ -21,7 +21,7 @@ from tillwatch.generate import generate
 from tillwatch.pipeline import Pipeline
 from tillwatch.report.timing import Lag, Ledger, in_time, published, read_ledger
 from tillwatch.state.base import FilePlan
-from tillwatch.state.figures import ChunkTimes
+from tillwatch.state.figures import ChunkFigures
 from tillwatch.testing.servers.postgres import postgres_server
 from tillwatch.testing.small import CONFIG, add_lives
 
@@ -224,7 +224,7 @@ def at(second: float) -> str:
 
 def ledger(*times: tuple[float | None, float | None]) -> Ledger:
     return read_ledger(
-        ChunkTimes(n, 10, 10, 0, 0, None if a is None else at(a), None if b is None else at(b))
+        ChunkFigures(n, 10, 10, 0, 0, None if a is None else at(a), None if b is None else at(b))
         for n, (a, b) in enumerate(times)
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tillwatch.history.backtest import Backtest, Swept
     from tillwatch.history.difference import Difference
     from tillwatch.history.figures import By
+    from tillwatch.pipeline import Pipeline
 
 SHOWN = 10
 """Detections of each kind of change that are listed for people."""
@@ -83,10 +86,10 @@ def backtest(
     What is in force is the configuration. Drafts are what --set says of patterns, features, columns, amounts and
     lookups, and each PATTERN: a file or folder, whose patterns are added or replace those of the same id, or the id of
     one, to look at that alone. The log is read and folded once, as detect does it. The state and the output of the
-    pipeline are not touched; it may run meanwhile.
+    pipeline are not touched; it may run meanwhile. The result is kept where `backtests` says, for the dashboard.
     """
     from tillwatch.history.backtest import backtest as tested
-    from tillwatch.history.drafts import trial
+    from tillwatch.history.drafts import is_tried, trial
     from tillwatch.history.sweep import read_sweep
     from tillwatch.lookups import patience
 
@@ -106,6 +109,22 @@ def backtest(
 
         html.write_text(page(found), "utf-8")
     _print(found, layout, by)
+    tried = [
+        *(f"--set {text}" for text in overrides if is_tried(text)),
+        *drafts,
+        *(f"--sweep {text}" for text in sweeps),
+    ]
+    _keep(compared.pipeline, found, tried)
+
+
+def _keep(pipeline: Pipeline, found: Backtest, tried: Sequence[str]) -> None:
+    from tillwatch.history.kept import keep
+
+    if (place := pipeline.settings.backtests) is not None:
+        store = pipeline.store(place)
+        zone = ZoneInfo(pipeline.settings.detections.timezone)
+        name = keep(store, found, tried, datetime.datetime.now(zone))
+        tell(f"kept as {store.uri}/{name}")
 
 
 def _print(found: Backtest, layout: str, by: By | None) -> None:

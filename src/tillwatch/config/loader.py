@@ -214,6 +214,7 @@ def _absolute(settings: Settings, tree: MapNode, folder: Path) -> Settings:
         update={"file": settings.logs.file and at(settings.logs.file, "logs", "file")}
     )
     changed["reports"] = settings.reports and at(settings.reports, "reports")
+    changed["backtests"] = settings.backtests and at(settings.backtests, "backtests")
     patterns = tree.items.get("patterns")
     if isinstance(patterns, MapNode):
         changed["patterns"] = tuple(

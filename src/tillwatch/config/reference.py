@@ -57,6 +57,7 @@ outputs:                             # further places, by name
   table: {format: delta, uri: ./data/delta}
   bank: {format: webhook, uri: "https://bank.example/hooks", secret_env: BANK_HOOK_SECRET}
 reports: ./data/reports              # quality reports at the end of a run
+backtests: ./data/backtests          # results of tillwatch backtest; null keeps none
 alerts:
   channels: {ops: "mailto://mail.bank.example/?from=tillwatch@bank.example&to=ops@bank.example"}
   file_failed: true

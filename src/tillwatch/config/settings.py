@@ -365,6 +365,10 @@ class Settings(Section):
     reports: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
         default=None, description="Folder of the quality reports that are written at the end of a run."
     )
+    backtests: Annotated[str | None, kinds.OPTIONAL_PLACE] = Field(
+        default="./tillwatch-data/backtests",
+        description="Folder of the results of `tillwatch backtest`, which the dashboard shows; null to keep none.",
+    )
     alerts: Alerts = Field(default=Alerts(), description="What is told to whom, by e-mail, chat or webhook.")
     dashboard: Dashboard = Field(default=Dashboard(), description="Where the dashboard is served, and to whom.")
     logs: Logs = Field(default=Logs(), description="What a run writes down of what it does.")

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Scope
 
 from tillwatch.config import masked
-from tillwatch.dashboard import detections, now
+from tillwatch.dashboard import backtests, detections, merchants, now, quality
 from tillwatch.dashboard.access import Access, Guard
 from tillwatch.dashboard.live import Streams
 from tillwatch.dashboard.site import Site
@@ -35,6 +35,9 @@ def create_app(site: Site, access: Access, streams: Streams) -> ASGIApp:
         Route("/assets/{name:path}", _asset),
         *now.routes(site),
         *detections.routes(site),
+        *merchants.routes(site),
+        *quality.routes(site),
+        *backtests.routes(site),
     ]
 
     def refused(scope: Scope) -> Response:

@@ -54,7 +54,7 @@ class Streams:
             yield "retry: 2000\n\n"
             while not self._over:
                 news.clear()
-                yield f"event: parts\ndata: {json.dumps(self._site.watch.seen.parts)}\n\n"
+                yield f"event: parts\ndata: {json.dumps(self._site.parts)}\n\n"
                 while not self._over and not await _within(news, BEAT_SECONDS):
                     yield ": still here\n\n"
         finally:

@@ -77,6 +77,7 @@ def served(
         server.should_exit = True
         thread.join(WAIT_SECONDS)
         watch.stop()
+        site.nearness.stop()
         listening.close()
 
 

@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse
 
 from tillwatch.compose import compose
 from tillwatch.dashboard import words
+from tillwatch.dashboard.nearness import Nearness
 from tillwatch.dashboard.watch import Watch
 from tillwatch.patterns.program import Plan, Program
 from tillwatch.patterns.rules import from_text
@@ -38,6 +39,9 @@ class View:
 VIEWS = (
     View("now", "Now", "/"),
     View("detections", "Detections", "/detections"),
+    View("merchants", "Merchants", "/merchants"),
+    View("quality", "Quality", "/quality"),
+    View("backtests", "Back-tests", "/backtests"),
 )
 
 
@@ -73,7 +77,13 @@ class Site:
     def __init__(self, pipeline: Pipeline, watch: Watch) -> None:
         self.pipeline, self.watch = pipeline, watch
         self.kept = Kept()
+        self.nearness = Nearness(pipeline, watch)
         self._pages = _environment()
+
+    @property
+    def parts(self) -> dict[str, int | str]:
+        """What pages show, by name, each with a number or text that is another one when it has changed."""
+        return {**self.watch.seen.parts, "near": self.nearness.part}
 
     @cached_property
     def name(self) -> str:

@@ -150,8 +150,12 @@ class Watch:
         is_news = replace(seen, version=before.version, at=before.at) != before
         self.seen = replace(seen, version=before.version + is_news)  # never what is new under the number of before
         if is_news:
-            for hearer in list(self._hearers):
-                hearer()
+            self.tell()
+
+    def tell(self) -> None:
+        """Tells all who hear that there is something new; for what others have worked out too."""
+        for hearer in list(self._hearers):
+            hearer()
 
     def _read(self, state: State) -> Seen:
         known, now = self.seen, time.monotonic()

@@ -41,12 +41,21 @@ class Trial:
     named: tuple[str, ...]
 
 
+def is_tried(override: str) -> bool:
+    """Whether an override, KEY=VALUE, is tried; the others say where the pipeline is.
+
+    >>> is_tried("patterns.PatId2.transactions=60"), is_tried("state=./other.db")
+    (True, False)
+    """
+    return override.partition("=")[0].partition(".")[0] in TRIED
+
+
 def trial(config: Path, overrides: Sequence[str], drafts: Sequence[str], retry: Retry) -> Trial:
     """What a call compares. `drafts` are ids of patterns, files or folders; files are taken up as if configured.
 
     Raises ConfigError and PatternError.
     """
-    in_force = [text for text in overrides if text.partition("=")[0].partition(".")[0] not in TRIED]
+    in_force = [text for text in overrides if not is_tried(text)]
     pipeline = Pipeline.open(config, in_force)
     now = Side(pipeline.composed, pipeline.read_setup(retry))
     settings = load(config, overrides)

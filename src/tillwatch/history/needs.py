@@ -7,7 +7,7 @@ between, and the clause is true; with one fewer it is not. In a window of time, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -174,14 +174,14 @@ class Needs:
         place = f"rank {below + 1:,} of {n:,}"
         if op in (">", ">="):
             needed = int(fitting[0])
-            need = self._move(rank.x, ">", others[needed - 1])
+            need = self._move(rank.x, ">", others(needed - 1))
             return replace(need, text=f"{need.text}: {place}, at least {needed + 1:,} is needed")
         needed = int(fitting[-1])
-        need = self._move(rank.x, "<=", others[needed])
+        need = self._move(rank.x, "<=", others(needed))
         return replace(need, text=f"{need.text}: {place}, at most {needed + 1:,} is needed")
 
-    def _population(self, rank: PercentRank) -> tuple[int, list[Fraction], int]:
-        """The size of the population, the values of all others in order, and how many of them are below this key."""
+    def _population(self, rank: PercentRank) -> tuple[int, Callable[[int], Fraction], int]:
+        """The size of the population, the values of all others by their place, and how many are below this key."""
         assert isinstance(self.view, KeyView)  # there are no ranks of transactions
         condition, slot = self.view.condition, self.view.slots[0]
         use, over = self._use(rank.x), condition.plan.over(rank)
@@ -190,7 +190,8 @@ class Needs:
         known = vector.data if vector.null is None else vector.data[~vector.null]
         own = self.view.vector(rank.x).data[0]
         unit = 10**condition.digits if vector.kind == "decimal" else 1
-        return len(known) + 1, [Fraction(x) / unit for x in np.sort(known).tolist()], int((known < own).sum())
+        others = np.sort(known)
+        return len(known) + 1, lambda place: Fraction(others[place].item()) / unit, int((known < own).sum())
 
 
 _COMPARES: dict[str, Any] = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}

@@ -81,7 +81,7 @@ def run_in_figures(state: State, first: int, last: int, rejected: Callable[[int]
     width = -(-(last - first + 1) // GROUPS)
     files, last_files = state.files_of_chunks(first, last, FILES)
     quarantined = sorted(state.quarantined_in(first, last), key=lambda q: (-q.rows, q.reason))
-    ledger = read_ledger(state.chunk_times(first, last))
+    ledger = read_ledger(state.chunk_figures(first, last))
     return Run(
         first,
         last,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.state.base import FilePlan
-from tillwatch.state.figures import ChunkTimes
+from tillwatch.state.figures import ChunkFigures
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,7 +75,7 @@ class Bins:
     amounts: Sequence[float]
 
 
-def read_ledger(chunks: Iterable[ChunkTimes]) -> Ledger:
+def read_ledger(chunks: Iterable[ChunkFigures]) -> Ledger:
     """The chunks as columns."""
     whole = [array("q") for _ in range(5)]
     landed, processed = array("d"), array("d")

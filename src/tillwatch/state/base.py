@@ -12,6 +12,7 @@ from uuid import uuid4
 from tillwatch.model import ChunkInfo, Detection, SourceFile, Turn
 from tillwatch.state.figures import Figures
 from tillwatch.state.look import Look
+from tillwatch.state.review import Review
 from tillwatch.state.staging import Staging
 from tillwatch.state.tables import TableShape
 
@@ -224,7 +225,7 @@ class Ledger(Protocol):
         ...
 
 
-class State(Ledger, Figures, Look, Protocol):
+class State(Ledger, Figures, Look, Review, Protocol):
     """A state store. Every method that writes is one transaction, durable when it returns.
 
     After an error a transaction may have gone through all the same, when only the answer was lost. So every method

@@ -15,7 +15,7 @@ BLOCK_SEQS = 500_000
 """Read at a time, so that memory is bounded with every store."""
 
 
-class ChunkTimes(NamedTuple):
+class ChunkFigures(NamedTuple):
     """A chunk and when what happened to it; what has not, or is not known, is None. Times are ISO 8601."""
 
     number: int
@@ -71,7 +71,7 @@ class Figures(Protocol):
         """The first and the last chunk processed on these days (such as 2026-11-20), None when there is none."""
         ...
 
-    def chunk_times(self, first: int, last: int) -> Iterator[ChunkTimes]:
+    def chunk_figures(self, first: int, last: int) -> Iterator[ChunkFigures]:
         """The chunks of a range, in order."""
         ...
 
@@ -110,10 +110,10 @@ class SqlFigures(ABC):
         ((low, high),) = self._rows("chunks_of_days", (first, last))
         return None if low is None else (low, high)
 
-    def chunk_times(self, first: int, last: int) -> Iterator[ChunkTimes]:
+    def chunk_figures(self, first: int, last: int) -> Iterator[ChunkFigures]:
         for start in range(first, last + 1, BLOCK_CHUNKS):
-            for row in self._rows("chunk_times", (start, min(start + BLOCK_CHUNKS - 1, last))):
-                yield ChunkTimes(*row)
+            for row in self._rows("chunk_figures", (start, min(start + BLOCK_CHUNKS - 1, last))):
+                yield ChunkFigures(*row)
 
     def files_of_chunks(self, first: int, last: int, limit: int) -> tuple[int, list[FileRead]]:
         ((count,),) = self._rows("count_files_of_chunks", (first, last))

@@ -36,6 +36,7 @@ from tillwatch.state.figures import SqlFigures
 from tillwatch.state.meaning import base_of, is_same, without_contents
 from tillwatch.state.queries import named, read_sql
 from tillwatch.state.sql_look import SqlLook
+from tillwatch.state.sql_review import SqlReview
 from tillwatch.state.sql_rows import (
     FILES,
     Row,
@@ -51,7 +52,7 @@ from tillwatch.state.tables import TableShape, Types, create_sql, drop_sql, sele
 QUERIES = named(read_sql("queries.sql"))
 
 
-class SqlState(SqlLook, SqlActivity, SqlFigures):
+class SqlState(SqlLook, SqlReview, SqlActivity, SqlFigures):
     """A state store over SQL. Statements are those of `queries.sql` by name, or SQL made from checked names."""
 
     types: Types

@@ -123,3 +123,13 @@ def select_sql(shape: TableShape) -> str:
     """A statement that reads all rows, by id."""
     names = ", ".join(f'"{column}"' for column in shape.columns)
     return f'SELECT {names} FROM "{shape.name}" ORDER BY id'  # noqa: S608 - names are checked
+
+
+def part_sql(shape: TableShape, first: int, last: int) -> str:
+    """A statement that reads the rows with these ids, by id."""
+    return select_sql(shape).replace(" ORDER BY", f" WHERE id BETWEEN {first:d} AND {last:d} ORDER BY")
+
+
+def size_sql(shape: TableShape) -> str:
+    """A statement that says how many rows there are: ids are 0, 1, 2 …"""
+    return f'SELECT coalesce(max(id) + 1, 0) FROM "{shape.name}"'  # noqa: S608 - names are checked

@@ -28,9 +28,10 @@ from tillwatch.testing.state_again import AgainSuite
 from tillwatch.testing.state_figures import FiguresSuite
 from tillwatch.testing.state_life import LifeSuite
 from tillwatch.testing.state_look import LookSuite
+from tillwatch.testing.state_review import ReviewSuite
 
 
-class StateSuite(AgainSuite, LifeSuite, FiguresSuite, LookSuite):
+class StateSuite(AgainSuite, LifeSuite, FiguresSuite, LookSuite, ReviewSuite):
     """What every state store promises. A subclass says how one is opened.
 
     It defines `opener`, and a pytest fixture `place`: an empty place of its own for each test, a path or a database.

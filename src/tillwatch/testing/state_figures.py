@@ -10,7 +10,7 @@ import pytest
 from tillwatch.model import Detection, SourceFile, Turn
 from tillwatch.state import figures
 from tillwatch.state.base import FileRecord
-from tillwatch.state.figures import ChunkTimes, FileRead, Found, Quarantined
+from tillwatch.state.figures import ChunkFigures, FileRead, Found, Quarantined
 from tillwatch.testing.commits import commit, detection, info, time
 from tillwatch.testing.sharing import SharingSuite
 
@@ -46,10 +46,10 @@ class FiguresSuite(SharingSuite):
             assert state.quarantined_in(0, 3) == [Quarantined("amount_empty", 7, 4, 0, 3)]
             assert state.quarantined_in(3, 3) == [Quarantined("amount_empty", 1, 1, 3, 3)]
             landed = "2026-11-20T12:00:00.000+05:30"
-            assert list(state.chunk_times(1, 3)) == [
-                ChunkTimes(1, 10, 8, 2, 0, landed, time(1)),
-                ChunkTimes(2, 10, 8, 2, 0, landed, time(2)),
-                ChunkTimes(3, 10, 9, 1, 0, None, time(3)),
+            assert list(state.chunk_figures(1, 3)) == [
+                ChunkFigures(1, 10, 8, 2, 0, landed, time(1)),
+                ChunkFigures(2, 10, 8, 2, 0, landed, time(2)),
+                ChunkFigures(3, 10, 9, 1, 0, None, time(3)),
             ]
 
     def test_files_are_those_of_the_chunks(self, place: Any) -> None:

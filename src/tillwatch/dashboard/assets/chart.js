@@ -1,7 +1,7 @@
 // Charts by uPlot from JSON beside them. A chart is
 //   { kind: "time" | "number", x: [...], unit, from, to, marks: [{ x, name, color }], stacked,
 //     series: [{ name, color, look: "line" | "area" | "steps" | "edge" | "bars" | "points", values: [...] }] }
-// (steps with an area below them, and edges, which are steps without), where a color is the name of a CSS color such as "one", and times are seconds since 1970.
+// (steps with an area below them, edges, which are steps without; with `dots`, a line has a dot at each value and goes on over gaps), where a color is the name of a CSS color such as "one", and times are seconds since 1970.
 const drawn = new WeakMap();
 const probe = document.createElement("span");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -108,13 +108,15 @@ function series(line, rem) {
   const paths = window.uPlot.paths;
   const bars = line.look === "bars";
   const points = line.look === "points";
+  const many = points && line.values.filter((value) => value != null).length > 300;
   return {
     label: line.name,
     stroke: color(line.color),
     width: bars ? 0 : Math.max(1.5, rem / 10),
     fill: bars ? color(line.color) : line.look === "area" || line.look === "steps" ? faint(line.color, 0.14) : undefined,
     paths: bars ? paths.bars({ size: [0.86, rem * 4], align: 1 }) : line.look === "steps" || line.look === "edge" ? paths.stepped({ align: 1 }) : points ? () => null : paths.linear(),
-    points: { show: points, size: rem / 2, fill: color(line.color) },
+    spanGaps: Boolean(line.dots),
+    points: { show: points || Boolean(line.dots), size: rem / (many ? 3.2 : 2), fill: many ? faint(line.color, 0.6) : color(line.color), ...(many ? { width: 0 } : {}) },
   };
 }
 

@@ -62,7 +62,8 @@ function heard(event) {
   const news = JSON.parse(event.data);
   for (const part of parts) {
     const name = part.dataset.live;
-    if (known[name] !== undefined && known[name] !== news[name]) {
+    // At first too: it may have changed since the page was made.
+    if (known[name] !== news[name]) {
       part.again = true;
       renew(part);
     }

@@ -253,7 +253,7 @@ WHERE number = coalesce((SELECT CAST(value AS bigint) FROM meta WHERE key = 'cur
 -- name: chunks_of_days
 SELECT min(number), max(number) FROM chunks WHERE substr(processed_at, 1, 10) BETWEEN ? AND ?;
 
--- name: chunk_times
+-- name: chunk_figures
 SELECT number, rows, counted, quarantined, filtered, landed_at, processed_at
 FROM chunks WHERE number BETWEEN ? AND ? ORDER BY number;
 
@@ -297,3 +297,25 @@ WHERE seq BETWEEN ? AND ? AND merchant IN (
 -- name: quarantined_in_chunks
 SELECT reason, CAST(sum(rows) AS bigint), count(*), min(chunk), max(chunk)
 FROM quarantine WHERE chunk BETWEEN ? AND ? GROUP BY reason ORDER BY reason;
+
+-- name: last_of
+SELECT max(seq) FROM detections WHERE pattern = ? AND key = ?;
+
+-- name: last_shadow_of
+SELECT max(seq) FROM shadow_detections WHERE pattern = ? AND key = ?;
+
+-- name: bands
+-- The first column says which rows of quarantine_bands go with it.
+SELECT
+  number / ?, min(number), max(number), CAST(sum(rows) AS bigint), CAST(sum(counted) AS bigint),
+  CAST(sum(filtered) AS bigint), min(processed_at), max(processed_at)
+FROM chunks WHERE processed_at IS NOT NULL GROUP BY 1 ORDER BY 1;
+
+-- name: quarantine_bands
+SELECT chunk / ?, reason, CAST(sum(rows) AS bigint) FROM quarantine GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: wrong_chunks
+SELECT number, CAST(sum(quarantine.rows) AS bigint), processed_at
+FROM quarantine JOIN chunks ON number = chunk
+WHERE reason = coalesce(?, reason) AND processed_at IS NOT NULL
+GROUP BY number, processed_at ORDER BY number DESC LIMIT ?;
