@@ -11,6 +11,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+PAGES = """
+import re, sys, urllib.request
+from tillwatch import Pipeline
+from tillwatch.dashboard.server import served
+
+with served(Pipeline.look(sys.argv[1]), port=0) as at:
+    page = urllib.request.urlopen(at.url).read().decode()
+    for asset in re.findall('/(assets/[^"]*)', page):
+        assert urllib.request.urlopen(at.url + asset).read(), asset
+"""
+"""All that its first page names is in the wheel."""
+
 
 def main() -> None:
     uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
@@ -20,11 +32,13 @@ def main() -> None:
         (wheel,) = (there / "dist").glob("*.whl")
         do(uv, "venv", "--quiet", "--python", sys.executable, there / "venv")
         python = there / "venv" / "bin" / "python"
-        do(uv, "pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "requirements.lock", wheel)
+        what = (f"{wheel}[dashboard]", "--constraint", ROOT / "requirements.lock")
+        do(uv, "pip", "install", "--quiet", "--python", python, *what)
         program = there / "venv" / "bin" / "tillwatch"
         do(program, "--version", cwd=there)
         do(program, "demo", "--rows", "60000", "--dir", there / "demo", cwd=there)
         do(program, "audit", "-c", there / "demo" / "tillwatch.yaml", cwd=there)
+        do(python, "-c", PAGES, there / "demo" / "tillwatch.yaml", cwd=there)
 
 
 def do(*command: str | Path, cwd: Path = ROOT) -> None:

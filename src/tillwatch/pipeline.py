@@ -295,7 +295,8 @@ class Pipeline:
     @contextmanager
     def _begun(self, observer: Observer, stop: threading.Event | None, *, once: bool) -> Iterator[Run]:
         """A run, with the log and the metrics that are configured."""
-        with watching(self.settings, observer, partial(self.opened, readonly=True)) as heard:
+        patterns = [plan.pattern.id for plan in self.composed.program.plans if not plan.pattern.shadow]
+        with watching(self.settings, observer, partial(self.opened, readonly=True), patterns) as heard:
             yield Run(heard, stop or threading.Event(), once)
 
     @contextmanager

@@ -91,7 +91,7 @@ def test_a_page_follows_a_run(browser: Browser, bank: Path, tmp_path: Path, shot
         looked(browser, at.url) as now,
         looked(browser, f"{at.url}detections", 400) as listed,
     ):
-        expect(now.page.get_by_role("alert")).to_contain_text("nothing has been run")
+        expect(now.page.locator("main")).to_contain_text("nothing has been run")
         expect(listed.page.locator("#list")).to_have_text("0 detections")
         for each in (now, listed):
             expect(each.page.locator("#live-text")).to_have_text("live")

@@ -84,6 +84,7 @@ def test_help_shows_all_commands_in_the_order_of_their_use() -> None:
         "ingest",
         "detect",
         "status",
+        "dashboard",
         "detections",
         "quality",
         "audit",

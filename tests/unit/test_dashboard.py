@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import shutil
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from importlib import resources
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tillwatch.dashboard.now import values_of as now_values
 from tillwatch.dashboard.server import served
+from tillwatch.dashboard.site import Site
+from tillwatch.dashboard.watch import Watch
 from tillwatch.errors import ConfigError, RunError
 from tillwatch.generate import generate
 from tillwatch.pipeline import Pipeline
+from tillwatch.state import open_state
+from tillwatch.testing.commits import MEANING, SHAPE, STARTED, commit
 from tillwatch.testing.small import CONFIG, add_lives
 
 TOKEN = "a-token-that-is-long-enough"
@@ -83,7 +90,7 @@ def test_nothing_can_be_written(web: httpx.Client) -> None:
     """Other methods than GET and HEAD are refused everywhere."""
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
         assert [web.request(method, path).status_code for path in ("/", "/detections", "/live")] == [405] * 3
-    assert web.head("/").status_code == 200
+    assert web.head("/").status_code == web.head("/live").status_code == 200
 
 
 def test_it_answers_to_its_own_names_only(web: httpx.Client) -> None:
@@ -278,3 +285,47 @@ def test_it_ends_at_once_while_pages_are_open(ran: Path) -> None:
         assert not [line for line in lines if line.startswith("data")]
     with pytest.raises(httpx.ConnectError):
         httpx.get(at.url)  # type: ignore[attr-defined]
+
+
+def test_a_watch_left_on_does_not_grow(tmp_path: Path) -> None:
+    """After the first hours of a run, thousands of chunks more leave it as large as it was."""
+    place = tmp_path / "state.db"
+    config = tmp_path / "tillwatch.yaml"
+    config.write_text(f"source: ./none.csv\nlookups: {{importance: ./none.csv}}\nstate: {place}\n", "utf-8")
+    site = Site(Pipeline.open(config), watch := Watch(Pipeline.open(config), every=0, share=0))
+    sizes, heard = list[int](), threading.Event()
+    with closing(open_state(str(place))) as state:
+        state.start("f", MEANING, STARTED, [SHAPE])
+        watch.start()
+        leave = watch.hear(heard.set)
+        tracemalloc.start()
+        for number in range(0, 3000, 10):
+            heard.clear()
+            state.commit(commit(number, [1] * 10), 50)
+            assert heard.wait(20)
+            version = watch.seen.version
+            site.kept.get(("now", version), lambda: site.text("now_part.html", **now_values(watch.seen)))
+            if number % 1000 == 990:
+                gc.collect()
+                sizes.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        leave()
+        watch.stop()
+    assert sizes[-1] < sizes[0] + 1_000_000
+
+
+def test_ten_thousand_detections_are_a_hundred_to_a_page(tmp_path: Path) -> None:
+    """The page is no larger for it, also far back and where a filter finds few; the chart has so many bars at most."""
+    place, config = tmp_path / "state.db", tmp_path / "tillwatch.yaml"
+    config.write_text(f"source: ./none.csv\nlookups: {{importance: ./none.csv}}\nstate: {place}\n", "utf-8")
+    with closing(open_state(str(place))) as state:
+        state.start("f", MEANING, STARTED, [SHAPE])
+        state.commit(commit(0, [100] * 100), 50)
+    with served(Pipeline.look(config), port=0) as at, httpx.Client(base_url=at.url) as web:
+        for query, rows in (("", 100), ("?before=5000", 100), ("?before=31", 30), ("?text=99.7", 11)):
+            text = web.get(f"/detections{query}").text
+            assert text.count('<tr class="link">') == rows
+            assert len(text) < 150_000
+            spec = json.loads(text.split('<script type="application/json">')[1].split("</script>")[0])
+            assert 0 < len(spec["x"]) <= 151
+        assert "10,000 detections" in web.get("/detections").text

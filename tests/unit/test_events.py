@@ -61,9 +61,9 @@ def test_a_run_tells_its_beginning_and_its_end(config: Path) -> None:
     assert {e.run for e in of(events.RunBegan, told(config))} != {run}
 
 
-def test_every_chunk_is_told_from_landing_to_publishing(config: Path) -> None:
+def test_every_chunk_is_told_from_landing_to_publishing(engine: str, config: Path) -> None:
     """Each once: landed with rows, bytes, file; processed with what became of the rows; published with its chunks."""
-    heard = told(config)
+    heard = told(config, engine)
     landed, processed = of(events.Landed, heard), of(events.Processed, heard)
     published = of(events.Published, heard)
     assert [e.chunk for e in landed] == list(range(8))

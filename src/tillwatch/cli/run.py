@@ -18,7 +18,6 @@ from tillwatch.cli.work import work
     examples=[
         ("tillwatch run", "go on for ever with ./tillwatch.yaml"),
         ("tillwatch run --once -c bank.yaml", "work off what is there, then end"),
-        ("tillwatch run --set source.every=0", "as fast as possible, for ever"),
         ("tillwatch run --dashboard", "and serve web pages that show it meanwhile"),
     ],
 )

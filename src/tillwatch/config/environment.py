@@ -9,9 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from tillwatch.config.secrets import all_from_environment, holds_secret, is_secret_key, is_secret_setting
 from tillwatch.config.yaml import ListNode, MapNode, Node, Place, Problem, ScalarNode, shown_text
 
-SHORTEST_SECRET = 6
-"""Characters; shorter texts are found everywhere, and protect nothing."""
-
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$\{")
 
 
@@ -24,10 +21,10 @@ def hidden(named: Collection[str] = (), environ: Mapping[str, str] = os.environ)
     """The values of environment variables that are secrets by their name, or are among `named`.
 
     >>> sorted(hidden(["HOOK"], {"PGPASSWORD": "hunter2", "HOOK": "s3cret", "PWD": "/home/till", "X_TOKEN": "1"}))
-    ['hunter2', 's3cret']
+    ['1', 'hunter2', 's3cret']
     """
     found = (value for name, value in environ.items() if name in named or (is_secret_key(name) and not _is_path(name)))
-    return frozenset(value for value in found if len(value) >= SHORTEST_SECRET)
+    return frozenset(found)
 
 
 def _is_path(name: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from urllib.parse import unquote
 
 _SECRET_WORDS = (
     r"(?:password|passwd|passphrase|pwd|secret|credentials?|token"
@@ -47,6 +49,17 @@ def masked(text: str) -> str:
     'postgresql://till:***@db/x?sslpassword=***'
     """
     return _KNOWN_KEY.sub("***", _IN_QUERY.sub(r"\1***", _IN_USERINFO.sub(r"\1***@", text)))
+
+
+def secrets_of(text: str) -> Iterator[str]:
+    """What `masked` takes out of a URI, as it is written there and as it is meant.
+
+    >>> sorted({*secrets_of("https://till:p%40ss@host/x?token=hunter3")})
+    ['hunter3', 'p%40ss', 'p@ss']
+    """
+    for found in (*_IN_USERINFO.finditer(text), *_IN_QUERY.finditer(text)):
+        yield found[2]
+        yield unquote(found[2])
 
 
 def is_secret_key(key: str) -> bool:

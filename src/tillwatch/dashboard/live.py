@@ -37,6 +37,8 @@ class Streams:
         """A stream of events `parts`: numbers by part, all at first, then after every change."""
         if len(self) >= MOST_STREAMS:
             return PlainTextResponse("too many pages are open\n", 503, {"retry-after": "30"})
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(self._events(), media_type="text/event-stream", headers=headers)
 

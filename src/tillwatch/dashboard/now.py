@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from starlette.requests import Request
@@ -39,9 +40,7 @@ class Mechanism:
     alive: bool
     state: str
     since: str = ""
-    retries: str = "–"
-    places: str = ""
-    errors: str = "–"
+    counts: str = ""
     trouble: str = ""
 
 
@@ -49,17 +48,18 @@ def routes(site: Site) -> list[Route]:
     """The page, and the part of it that is live."""
 
     def page(request: Request) -> Response:
-        return site.page(request, "now.html", "now", **_values(site.watch.seen))
+        return site.page(request, "now.html", "now", **values_of(site.watch.seen))
 
     def part(request: Request) -> Response:
         seen = site.watch.seen
-        text = site.kept.get(("now", seen.version), lambda: site.text("now_part.html", **_values(seen)))
+        text = site.kept.get(("now", seen.version), lambda: site.text("now_part.html", **values_of(seen)))
         return Response(text, media_type="text/html")
 
     return [Route("/", page), Route("/parts/now", part)]
 
 
-def _values(seen: Seen) -> dict[str, Any]:
+def values_of(seen: Seen) -> dict[str, Any]:
+    """What the page says of what was seen."""
     totals, now = seen.totals, time.time()
     waits = words.age(seen.next_chunk.landed_at, now) if seen.lag and seen.next_chunk else None
     landed, processed = seen.speeds or (None, None)
@@ -113,6 +113,7 @@ def _mechanism(found: AtWork, now: float) -> Mechanism:
         return Mechanism(title, note, found.alive, state)
     count = sum(activity.retries.values())
     places = ", ".join(f"{place} {n:,}" for place, n in activity.retries.items())
+    retries = f"{count:,} {'retry' if count == 1 else 'retries'}" + (f" ({places})" if places else "")
     trouble = f"{words.moment(activity.last_trouble_at)}: {activity.last_trouble}" if activity.last_trouble else ""
     return Mechanism(
         title,
@@ -120,9 +121,7 @@ def _mechanism(found: AtWork, now: float) -> Mechanism:
         found.alive,
         state,
         _since(found.alive, activity, now),
-        f"{count:,}",
-        places,
-        f"{activity.errors:,}",
+        f"{retries}, {words.many(activity.errors, 'error')}",
         trouble,
     )
 
@@ -142,11 +141,11 @@ def _chart(seen: Seen, now: float) -> dict[str, Any]:
     if not times:
         return {"x": [], "series": []}
     at_work = any(each.alive for each in seen.at_work)
-    last = int(now) // STEP * STEP if at_work else max(times) + STEP
+    last = now if at_work else max(times) + STEP
     first = max(min(min(times) - STEP, last - LEAST_SPAN), last - HOUR)
-    x = list(range(int(first) // STEP * STEP, last + 1, STEP))
-    if at_work:  # the step that goes on is not over: it is left out
-        landed[last], processed[last] = landed.get(last - STEP, 0), processed.get(last - STEP, 0)
+    x: list[float] = [*range(int(first) // STEP * STEP, int(last) + 1, STEP)]
+    if at_work:
+        x.append(round(now, 1))  # the step that goes on ends now
     return {
         "kind": "time",
         "x": x,
@@ -165,8 +164,10 @@ def _by_step(flows: Iterable[Flow]) -> dict[int, int]:
     return found
 
 
-def _rates(rows: dict[int, int], x: Sequence[int]) -> list[float]:
-    return [round(rows.get(at, 0) / STEP, 1) for at in x]
+def _rates(rows: dict[int, int], x: Sequence[float]) -> list[float]:
+    """Rows a second from each point to the next one; the last one is only an end."""
+    rates = [round(rows.get(int(at), 0) / max(1.0, end - at), 1) for at, end in pairwise(x)]
+    return [*rates, *rates[-1:]]
 
 
 def _chart_said(seen: Seen) -> str:

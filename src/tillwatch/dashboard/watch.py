@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from tillwatch.clock import iso
 from tillwatch.config import masked
-from tillwatch.errors import TillwatchError
+from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.pipeline import Pipeline
 from tillwatch.state import open_state
 from tillwatch.state.activity import Activity
@@ -45,7 +45,8 @@ class AtWork:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A pipeline as it was read. `version` is another one after every change; `problem` says why nothing can be read.
+    """A pipeline as it was read. `version` is another one after every change; `problem` says why nothing can be read;
+    `missing` that there is no state yet.
 
     `landed` and `processed` are the last hour, `speeds` rows a second in and out, None until two readings are known;
     `kinds` are (pattern, action, detections). `next_chunk` is the oldest that waits.
@@ -54,6 +55,7 @@ class Seen:
     version: int = 0
     at: float = 0.0
     problem: str = ""
+    missing: bool = False
     pulse: Pulse = _NOTHING
     totals: Totals = _NO_ROWS
     quarantined: Mapping[str, int] = field(default_factory=dict)
@@ -88,8 +90,8 @@ class Seen:
 class Watch:
     """Reads the state again and again in a thread of its own while it is open; `seen` is what it saw last."""
 
-    def __init__(self, pipeline: Pipeline, every: float = 1.0) -> None:
-        self._pipeline, self._every = pipeline, every
+    def __init__(self, pipeline: Pipeline, every: float = 1.0, share: float = SHARE) -> None:
+        self._pipeline, self._every, self._share = pipeline, every, share
         self._zone = ZoneInfo(pipeline.settings.detections.timezone)
         self._stop, self._ready = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="tillwatch-dashboard", daemon=True)
@@ -121,7 +123,7 @@ class Watch:
             began = time.monotonic()
             state = self._look(state)
             self._ready.set()
-            if self._stop.wait(max(self._every, SHARE * (time.monotonic() - began))):
+            if self._stop.wait(max(self._every, self._share * (time.monotonic() - began))):
                 break
         if state is not None:
             state.close()
@@ -131,8 +133,11 @@ class Watch:
         try:
             state = state or open_state(self._pipeline.settings.state, readonly=True)
             self._take(self._read(state))
-        except TillwatchError as error:
-            self._take(replace(self.seen, at=time.time(), problem=masked(str(error)), speeds=None))
+        except Exception as error:  # noqa: BLE001 - told on the pages; without this thread they would stand still
+            known = isinstance(error, TillwatchError)
+            problem = masked(str(error) if known else f"a defect of tillwatch: {error!r}")
+            missing = isinstance(error, StateMissing)
+            self._take(replace(self.seen, at=time.time(), problem=problem, missing=missing, speeds=None))
             if state is not None:
                 with suppress(TillwatchError):
                     state.close()
@@ -142,9 +147,9 @@ class Watch:
     def _take(self, seen: Seen) -> None:
         """Tells of it when it says something else than what is known."""
         before = self.seen
-        self.seen = seen
-        if replace(seen, version=before.version, at=before.at) != before:
-            self.seen = replace(seen, version=before.version + 1)
+        is_news = replace(seen, version=before.version, at=before.at) != before
+        self.seen = replace(seen, version=before.version + is_news)  # never what is new under the number of before
+        if is_news:
             self.tell()
 
     def tell(self) -> None:
@@ -174,6 +179,7 @@ class Watch:
             known.version,
             time.time(),
             "",
+            False,
             pulse,
             totals,
             state.quarantined(),
@@ -206,7 +212,7 @@ class Watch:
         while len(self._samples) > 2 and now - self._samples[1][0] >= SPEED_SECONDS:
             self._samples.popleft()
         then, landed, processed = self._samples[0]
-        if now - then < self._every / 2:
+        if now - then <= self._every / 2:
             return None
         return (totals.rows - landed) / (now - then), (done - processed) / (now - then)
 

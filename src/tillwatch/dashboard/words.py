@@ -41,7 +41,7 @@ def value(found: Any) -> str:
 def rate(found: float | None) -> str:
     """Rows a second.
 
-    >>> rate(12345.6), rate(0.25), rate(None), rate(0.0)
+    >>> rate(12345.6), rate(0.26), rate(None), rate(0.0)
     ('12,346', '0.3', '–', '0')
     """
     if found is None:

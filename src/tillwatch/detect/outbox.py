@@ -8,7 +8,7 @@ from tillwatch.clock import Clock
 from tillwatch.events import Published
 from tillwatch.publish.files import publish
 from tillwatch.retry import Retry
-from tillwatch.state.base import Commit, FilePlan, State, Stream
+from tillwatch.state.base import Commit, State, Stream
 from tillwatch.stores.base import Store
 
 
@@ -98,17 +98,8 @@ class _Line:
 
     def _publish(self) -> None:
         if (store := self._store) is not None:
-            self._retry(lambda: self._publish_to(store))
-
-    def _publish_to(self, store: Store) -> None:
-        began = self._clock.monotonic()
-
-        def told(plan: FilePlan, chunks: tuple[int, ...]) -> None:
-            nonlocal began
-            before, began = began, self._clock.monotonic()
-            self._on_published(Published(plan.name, self._stream, plan.first, plan.last, chunks, began - before))
-
-        publish(self._state, store, self._clock.now, self._stream, told)
+            now, told = self._clock.now, self._on_published
+            self._retry(lambda: publish(self._state, store, now, self._stream, told))
 
     def _note_lingering(self, new: int) -> None:
         """Since when the oldest one that is in no file yet has been waiting; `new` ones came just now."""

@@ -8,7 +8,7 @@ import logging.handlers
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -104,7 +104,8 @@ def logging_to(logs: Logs, redact: Redact, zone: str) -> Iterator[Log]:
         log.failed(error)
         raise
     finally:
-        handler.close()
+        with suppress(OSError):  # of a write that failed, which was told
+            handler.close()
 
 
 def _formatter(format: str, redact: Redact, zone: str) -> logging.Formatter:

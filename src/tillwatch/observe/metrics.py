@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from threading import Lock
@@ -24,6 +24,9 @@ MOST_LABELS = 200
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STATE_SECONDS = 2.0
 """How old what is read of the state may be when it is asked for again."""
+
+STATUSES = ("done", "refused", "changed", "broken", "duplicate", "ignored")
+"""What may become of a source file."""
 
 _HELP = {
     "build_info": "The version that is at work.",
@@ -61,10 +64,17 @@ _STATE_HELP = {
 }
 
 
-class Metrics:
-    """An observer that counts, in a registry of its own."""
+NAMES = frozenset((*_HELP, *_STATE_HELP))
+"""All metrics, without `tillwatch_` before them."""
 
-    def __init__(self, opened: Callable[[], AbstractContextManager[State]]) -> None:
+
+class Metrics:
+    """An observer that counts, in a registry of its own. `patterns` are there from the beginning, as 0.
+
+    A counter that is not there before it is 1 has never increased, for Prometheus: so labels that are known begin at 0.
+    """
+
+    def __init__(self, opened: Callable[[], AbstractContextManager[State]], patterns: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self._known: dict[str, set[str]] = {}
         self._lock = Lock()
@@ -76,6 +86,7 @@ class Metrics:
         self._make_of_detect()
         self._retries, self._retrying = self._counter("retries_total", "place"), self._gauge("retrying", "place")
         self.registry.register(_StateCollector(opened))
+        self._begin_at_zero(patterns)
 
     def _make_of_ingest(self) -> None:
         self._landed = self._counter("chunks_landed_total")
@@ -97,6 +108,16 @@ class Metrics:
         self._publishing = self._histogram("publish_seconds", "stream")
         self._delivered = self._counter("rows_delivered_total", "output")
         self._edits = self._counter("edits_total", "outcome")
+
+    def _begin_at_zero(self, patterns: Iterable[str]) -> None:
+        for status in STATUSES:
+            self._files.labels(status)
+        for outcome in ("counted", "quarantined", "filtered"):
+            self._processed_rows.labels(outcome)
+        for outcome in ("taken", "refused"):
+            self._edits.labels(outcome)
+        for pattern in patterns:
+            self._detections.labels(self._label("pattern", pattern))
 
     def __call__(self, event: Event) -> None:
         match event:

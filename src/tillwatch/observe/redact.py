@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tillwatch.config import Settings, masked
 from tillwatch.config.environment import hidden
+from tillwatch.config.secrets import is_hidden_setting, secrets_of
+
+SHORTEST = 6
+"""Characters of a secret that is looked for; shorter ones are found everywhere, and protect nothing."""
 
 Redact = Callable[[str], str]
 
@@ -18,7 +22,7 @@ def redactor(secrets: Iterable[str]) -> Redact:
     >>> redactor(["hunter2"])("login as till with hunter2 at https://till:pass@host")
     'login as till with *** at https://till:***@host'
     """
-    known = sorted(set(secrets), key=len, reverse=True)
+    known = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
     pattern = re.compile("|".join(map(re.escape, known))) if known else None
 
     def redact(text: str) -> str:
@@ -28,8 +32,22 @@ def redactor(secrets: Iterable[str]) -> Redact:
 
 
 def redactor_for(settings: Settings) -> Redact:
-    """The same with the secrets that the environment has for a pipeline."""
-    return redactor(hidden({output.secret_env for output in settings.outputs.values() if output.secret_env}))
+    """The same with the secrets that the configuration and the environment have for a pipeline."""
+    named = {output.secret_env for output in settings.outputs.values() if output.secret_env}
+    in_spark = (value for name, value in settings.spark.conf.items() if is_hidden_setting(name))
+    return redactor([*hidden(named), *_written(settings.model_dump()), *in_spark])
+
+
+def _written(value: object) -> Iterator[str]:
+    """The secrets in all texts of a value."""
+    if isinstance(value, str):
+        yield from secrets_of(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _written(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _written(item)
 
 
 def redacted(value: Any, redact: Redact) -> Any:

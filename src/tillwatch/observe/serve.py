@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from tillwatch.config.log_kinds import address
@@ -14,7 +14,9 @@ MISSING = "metrics need a package that is not installed: pip install 'tillwatch[
 
 
 @contextmanager
-def metrics_at(listen: str, opened: Callable[[], AbstractContextManager[State]]) -> Iterator[tuple[Observer, str]]:
+def metrics_at(
+    listen: str, opened: Callable[[], AbstractContextManager[State]], patterns: Iterable[str] = ()
+) -> Iterator[tuple[Observer, str]]:
     """An observer whose numbers are served over HTTP while it is open, and the URL where they are.
 
     `opened` gives the state, to be read. Raises ConfigError when nothing can be served there.
@@ -25,7 +27,7 @@ def metrics_at(listen: str, opened: Callable[[], AbstractContextManager[State]])
         from tillwatch.observe.metrics import Metrics
     except ImportError:
         raise ConfigError(MISSING) from None
-    metrics = Metrics(opened)
+    metrics = Metrics(opened, patterns)
     host, port = address(listen)
     try:
         server, thread = start_http_server(port, host, metrics.registry)

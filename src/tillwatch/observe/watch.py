@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from tillwatch.config import Settings
@@ -16,16 +16,20 @@ from tillwatch.state.base import State
 
 @contextmanager
 def watching(
-    settings: Settings, observer: Observer, readable: Callable[[], AbstractContextManager[State]]
+    settings: Settings,
+    observer: Observer,
+    readable: Callable[[], AbstractContextManager[State]],
+    patterns: Iterable[str],
 ) -> Iterator[Observer]:
-    """The observer together with what is configured. `readable` gives the state, to be read.
+    """The observer together with what is configured. `readable` gives the state, to be read, `patterns` are the ids
+    of those that publish.
 
     Raises ConfigError when a log cannot be written, or metrics cannot be served.
     """
     observers, notices = [observer], []
     with ExitStack() as stack:
         if settings.metrics.listen is not None:
-            metrics, url = stack.enter_context(metrics_at(settings.metrics.listen, readable))
+            metrics, url = stack.enter_context(metrics_at(settings.metrics.listen, readable, patterns))
             observers.append(metrics)
             notices.append(Serving(f"metrics at {url}", url))
         if settings.logs.file is not None or settings.logs.on_stderr:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from tillwatch.errors import PublishError
+from tillwatch.events import Published
 from tillwatch.state.base import FilePlan, State, StoredCleared, StoredDetection, Stream
 from tillwatch.stores.base import Store, put_same
 
 COLUMNS = ("YStartTime", "detectionTime", "patternId", "ActionType", "customerName", "MerchantId")
 CLEARED = ("clearedTime", "patternId", "ActionType", "customerName", "MerchantId", "seq")
 """The columns of files that say which detections ceased to hold; `seq` is the detection's."""
+
+MARKED_AT_ONCE = 32
+"""Files that are marked as published in one transaction."""
 
 
 def render(started_at: str, detections: Iterable[StoredDetection]) -> bytes:
@@ -58,22 +63,33 @@ def publish(
     store: Store,
     now: Callable[[], str],
     stream: Stream = "detections",
-    on_published: Callable[[FilePlan, tuple[int, ...]], None] = lambda plan, chunks: None,
+    on_published: Callable[[Published], None] = lambda _: None,
 ) -> list[FilePlan]:
     """Writes every planned file that is not marked as published; returns them.
 
-    `on_published` hears of each, and of the chunks that its rows are of. Repeating it after a crash at any point is
-    safe: a file that is there with the same bytes is done. Raises PublishError when a file of that name is there with
-    other bytes.
+    Files are marked some at once, after they were written; then `on_published` hears of each. Repeating it after a
+    crash at any point is safe: a file that is there with the same bytes is done. Raises PublishError when a file of
+    that name is there with other bytes.
     """
-    done = []
-    for plan in state.unpublished(stream):
-        data, chunks = bytes_of(state, plan, stream)
-        put_planned(store, plan.name, plan, data)
-        state.mark_published(plan, now(), stream)
-        done.append(plan)
-        on_published(plan, chunks)
-    return done
+    waiting = state.unpublished(stream)
+    for first in range(0, len(waiting), MARKED_AT_ONCE):
+        done: list[tuple[FilePlan, Published]] = []
+        try:
+            for plan in waiting[first : first + MARKED_AT_ONCE]:
+                done.append((plan, _put(state, store, plan, stream)))
+        finally:
+            if done:
+                state.mark_published([plan for plan, _ in done], now(), stream)
+            for _, published in done:
+                on_published(published)
+    return waiting
+
+
+def _put(state: State, store: Store, plan: FilePlan, stream: Stream) -> Published:
+    began = monotonic()
+    data, chunks = bytes_of(state, plan, stream)
+    put_planned(store, plan.name, plan, data)
+    return Published(plan.name, stream, plan.first, plan.last, chunks, monotonic() - began)
 
 
 def put_planned(store: Store, name: str, plan: FilePlan, data: bytes) -> None:

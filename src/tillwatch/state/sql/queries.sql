@@ -242,7 +242,7 @@ WHERE mechanism = ? AND run = ?;
 
 -- name: waiting_since
 SELECT landed_at FROM chunks
-WHERE number = (SELECT CAST(value AS bigint) FROM meta WHERE key = 'cursor') AND counted IS NULL;
+WHERE number = coalesce((SELECT CAST(value AS bigint) FROM meta WHERE key = 'cursor'), 0) AND counted IS NULL;
 
 -- name: last_of
 SELECT max(seq) FROM detections WHERE pattern = ? AND key = ?;
