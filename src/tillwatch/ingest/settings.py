@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +49,7 @@ class ChunkLanded:
     """
 
     info: ChunkInfo
-    part: float | None = None
+    part: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
