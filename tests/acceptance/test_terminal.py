@@ -180,12 +180,15 @@ def test_status_is_drawn_in_place_until_ctrl_c(fresh: Path, tmp_path: Path) -> N
     with on_terminal("status", "--watch", "--every", "0.1", "-c", config, stdout=True) as terminal:
         terminal.until("nothing has been run with this configuration")
         Pipeline.open(config).run(once=True)
+        with closing(open_state(str(sqlite(config)))) as state:
+            published = f"published {len(state.files_planned())} files, 0 waiting"
         terminal.until("landed 24 chunks, 6,000 rows; 0 rows/s")
+        terminal.until(published)
         sqlite(config).rename(tmp_path / "away.db")
-        terminal.until("files, 0 waiting now there is no state at")
+        terminal.until(f"{published} now there is no state at")
         (tmp_path / "away.db").rename(sqlite(config))
         terminal.forget()
-        terminal.until("files, 0 waiting source")
+        terminal.until(f"{published} source")
         terminal.send(signal.SIGINT)
         assert terminal.rest() == 0
     assert clean(terminal.seen)

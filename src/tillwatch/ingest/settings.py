@@ -50,7 +50,7 @@ class ChunkLanded:
 
     info: ChunkInfo
     seconds: float = field(default=0.0, compare=False)
-    part: float | None = None
+    part: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 HIDDEN, BACK = "\x1b[?25l", "\x1b[?25h"
 """What hides the cursor, and what brings it back."""
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Terminal:
