@@ -1,54 +1,49 @@
-"""Whether many viewers of the dashboard slow detection: a run alone, and with 50 pages open on it.
+"""Whether many viewers of the dashboard slow detection: runs alone, and with 50 pages open on each.
 
-`./run python -m benchmarks.dashboard`. The dashboard is a process of its own, as it would be; its processor time is
-said beside.
+`./run python -m benchmarks.dashboard`; `--quick` is small generated data. The dashboard is a process of its own; those
+who look are threads of this one, and what they need of the processors is part of what is measured.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 
-from benchmarks.data import configured, landed, standard
-from tillwatch.pipeline import Pipeline
+from benchmarks.child import TILLWATCH, run
+from benchmarks.data import Data, configured, standard
+from benchmarks.report import spread
 
 VIEWERS = 50
-TIMES = 3
+ROUNDS = 3
+PACES = {"as fast as possible": 0, "a chunk every 50 ms": 0.05}
 
 
 def main() -> None:
-    """Prints rows a second, alone and looked at, in turn."""
+    """Prints, by pace, what a run takes alone and looked at."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = standard(folder, quick="--quick" in sys.argv)
-        chunks = landed(folder, data)
-        found: dict[str, list[float]] = {"alone": [], "looked at": []}
-        for n in range(TIMES):
-            for how, rates in found.items():
-                config = configured(folder / f"{how}-{n}", data, landing={"uri": str(chunks)})
-                with looked_at(config) if how == "looked at" else contextlib.nullcontext():
-                    rates.append(data.rows / detect(config))
-    print(json.dumps({how: {"rows_per_second": [round(r) for r in rates]} for how, rates in found.items()}))
-    before, after = (statistics.median(rates) for rates in found.values())
-    print(f"with {VIEWERS} viewers: {100 * (after / before - 1):+.1f} %")
+        folder, quick = Path(name), "--quick" in sys.argv
+        data = standard(folder, quick=quick)
+        for pace, every in PACES.items():
+            for how in ("alone", f"{VIEWERS} viewers"):
+                done = [one(folder / f"{every}-{how}-{n}", data, every, how) for n in range(1 if quick else ROUNDS)]
+                seconds, processor = (spread(figures).shown() for figures in zip(*done, strict=True))
+                print(f"{pace}, {how}: {seconds} s, {processor} s of processors", flush=True)
 
 
-def detect(config: Path) -> float:
-    """Seconds of detect over all that is landed."""
-    began = time.perf_counter()
-    Pipeline.open(config).detect(once=True)
-    return time.perf_counter() - began
+def one(folder: Path, data: Data, every: float, how: str) -> tuple[float, float]:
+    """Seconds of a run, of wall and of processors."""
+    config = configured(folder, data, source={"uri": str(data.transactions), "rows": 10_000, "every": every})
+    with contextlib.nullcontext() if how == "alone" else looked_at(config):
+        done = run(*TILLWATCH, "run", "--once", "-c", config)
+    return done.seconds, done.processor
 
 
 @contextlib.contextmanager

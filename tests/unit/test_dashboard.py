@@ -7,8 +7,12 @@ import gc
 import hashlib
 import io
 import json
+import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -18,7 +22,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from tillwatch.cli.app import app
 from tillwatch.dashboard.now import values_of as now_values
 from tillwatch.dashboard.server import served
 from tillwatch.dashboard.site import Site
@@ -329,3 +335,26 @@ def test_ten_thousand_detections_are_a_hundred_to_a_page(tmp_path: Path) -> None
             spec = json.loads(text.split('<script type="application/json">')[1].split("</script>")[0])
             assert 0 < len(spec["x"]) <= 151
         assert "10,000 detections" in web.get("/detections").text
+
+
+@pytest.mark.parametrize("command", [["dashboard"], ["run", "--dashboard", "--set", "source.every=0"]])
+def test_the_commands_say_where_and_end_cleanly(ran: Path, tmp_path: Path, command: list[str]) -> None:
+    """The address is told, the page is there with a token from the environment, SIGTERM ends it with exit code 0."""
+    shutil.copytree(ran.parent, tmp_path / "copy")
+    call = [sys.executable, "-m", "tillwatch", *command, "-c", str(tmp_path / "copy" / ran.name), "--port", "0"]
+    environment = {**os.environ, "TILLWATCH_DASHBOARD_TOKEN": TOKEN}
+    with subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[-1]
+        assert httpx.get(url).status_code == 401
+        assert "rows landed" in httpx.get(url, headers={"authorization": f"Bearer {TOKEN}"}).text
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert TOKEN not in said
+
+
+def test_an_address_without_the_dashboard_is_a_wrong_call(ran: Path) -> None:
+    """Exit code 2, and nothing is run."""
+    done = CliRunner().invoke(app, ["run", "--once", "-c", str(ran), "--port", "1"])
+    assert done.exit_code == 2 and "--dashboard only" in done.output
