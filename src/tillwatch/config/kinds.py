@@ -366,7 +366,7 @@ HEADER = Kind(
     "the name of a header such as X-Forwarded-User, or null for none",
     _header,
     is_text=True,
-    schema={"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9-]+$"}, {"type": "null"}]},
+    schema={"anyOf": [{"type": "string", "pattern": r"^[A-Za-z0-9-]+$|\$\{\w+\}"}, {"type": "null"}]},
 )
 DELIMITER = Kind("one ASCII character other than a quote or line break, such as ',' or \"\\t\"", _delimiter)
 TIMEZONE = Kind("an IANA time zone such as Asia/Kolkata", _timezone)
