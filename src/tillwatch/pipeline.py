@@ -283,7 +283,7 @@ class Pipeline:
         """Writes the quality reports of a run that began at chunk `first`."""
         if (place := self.settings.reports) is not None:
             store = self.proved_store(place, retry)
-            retry(lambda: reporter(self.composed, self.landing, state).write(store, first))
+            retry(lambda: reporter(self.composed, self.landing, state, self.setup.row_lookups).write(store, first))
 
     def _watched(self, wake: Wake) -> AbstractContextManager[None]:
         landing = self.settings.landing

@@ -56,6 +56,7 @@ class Findings:
     detections: list[Detection] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    marked: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class _Kept:
     cleared_plans: Sequence[FilePlan]
     chunks: Mapping[int, ChunkRecord]
     quarantined: Mapping[str, int]
+    marked: Mapping[str, int]
     plans: Sequence[FilePlan]
     tables: Mapping[str, TableRows]
 
@@ -157,6 +159,7 @@ def _kept(pipeline: Pipeline) -> _Kept:
             state.files_planned("cleared"),
             {c.number: c for c in state.chunks()},
             state.quarantined(),
+            state.marked(),
             state.files_planned(),
             {shape.name: state.load_table(shape) for shape in shapes},
         )
@@ -203,6 +206,7 @@ class _Reading:
                 self._compare_tables(number + 1)
             self._progress(done, len(numbers))
         self._compare_reasons()
+        self._compare_marked()
         return self._found
 
     def _read(self, number: int) -> Chunk | None:
@@ -253,6 +257,7 @@ class _Reading:
                 self._found.detections += outcome.detections
                 self._found.turns += outcome.turns
             self._found.reasons.update(quarantine.by_code(rows.rejects))
+            self._found.marked.update(rows.marked)
 
     def _account(self, number: int, rows: int, counted: int, wrong: int, filtered: int) -> None:
         record = self._kept.chunks.get(number)
@@ -281,6 +286,12 @@ class _Reading:
                 )
         elif noted != dict(self._found.reasons):
             self._found.accounts.append(f"quarantined by reason {dict(self._found.reasons)}, the state says {noted}")
+
+    def _compare_marked(self) -> None:
+        noted, found = Counter(self._kept.marked), self._found.marked
+        if found - noted or (noted != found and not self._removed):
+            there = "in chunks that are kept, " if self._removed else ""
+            self._found.accounts.append(f"marked by lookup {dict(found)}, {there}the state says {dict(noted)}")
 
     def _extra_in_quarantine(self) -> None:
         """Files for processed chunks of which no row was rejected."""

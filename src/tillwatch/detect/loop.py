@@ -220,7 +220,8 @@ class Detect:
             self._set_aside(chunk, rows)
             outcomes.append(self._fold.step(chunk.info.number, rows.rows, rows.clock))
             reasons = quarantine.by_code(rows.rejects)
-            results.append(ChunkResult(chunk.info, len(rows.rows), reasons, self._clock.now(), rows.filtered))
+            told = (len(rows.rows), reasons, self._clock.now(), rows.filtered, rows.marked)
+            results.append(ChunkResult(chunk.info, *told))
         return _commit(results, outcomes)
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:

@@ -56,7 +56,7 @@ class Fold:
         self.tables: dict[Grain, Table] = {
             t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), self._filters) for t in program.tables
         }
-        self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups]
+        self.lookups = [LookupIndex(data, decoder.dictionaries) for data in lookups if data.spec.is_feature]
         for index in self.lookups:
             self._adopt(index)
         self._lateness = lateness

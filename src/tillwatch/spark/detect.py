@@ -41,7 +41,7 @@ from tillwatch.spark.manifest import NOTE, Manifest, Saved, from_text, to_text
 from tillwatch.spark.objects import Objects
 from tillwatch.spark.query import Query
 from tillwatch.spark.shards import Group, groups_of
-from tillwatch.spark.source import ReadPlan
+from tillwatch.spark.source import NOTHING, Joined, ReadPlan
 from tillwatch.spark.staging import save_staged
 from tillwatch.spark.tables import Order, next_saved, saved_tables
 from tillwatch.spark.worker import Job
@@ -61,7 +61,9 @@ class Places:
 
     settings: Settings
 
-    def plan(self, setup: Setup, groups: tuple[Group, ...], start: int, fence: int, tasks: int) -> ReadPlan:
+    def plan(
+        self, setup: Setup, groups: tuple[Group, ...], start: int, fence: int, tasks: int, joined: Joined = NOTHING
+    ) -> ReadPlan:
         """What the source is told."""
         landing = self.settings.landing
         chunks = max(1, min(BATCH_CHUNKS, BATCH_ROWS // self.settings.source.rows))
@@ -81,6 +83,7 @@ class Places:
             chunks,
             tasks,
             setup.detail,
+            joined,
         )
 
 
@@ -152,6 +155,8 @@ class SparkDetect:
         self._saves = saves_of(self._groups, setup.program)
         self._cursor, self._tables = cursor.chunk, cursor.tables
         self._lookups = self._objects.put_lookups(self._groups, setup.lookups, self._rules or setup.fingerprint)
+        names = self._objects.put_joined(setup.row_lookups.lookups)
+        self._joined = Joined(self._settings.spark.state, names, setup.require)
         self._objects.collect(self._manifest)
         self._outbox.start()
         while self._manifest.chunk < self._cursor and not wake.stop.is_set():
@@ -212,7 +217,8 @@ class SparkDetect:
     def _running(self) -> Query:
         if self._query is None:
             tasks = self._spark.sparkContext.defaultParallelism
-            plan = Places(self._settings).plan(self._setup, self._groups, self._manifest.chunk, self._cursor, tasks)
+            stands = (self._manifest.chunk, self._cursor)
+            plan = Places(self._settings).plan(self._setup, self._groups, *stands, tasks, self._joined)
             self._query = Query(self._spark, plan, self._job)
         return self._query
 
@@ -246,7 +252,9 @@ class SparkDetect:
 
     def _commit(self, told: Told, after: Manifest) -> None:
         now = self._clock.now()
-        results = tuple(ChunkResult(info, counted, reasons, now, out) for info, counted, reasons, out in told.chunks)
+        results = tuple(
+            ChunkResult(info, counted, reasons, now, out, marked) for info, counted, reasons, out, marked in told.chunks
+        )
         change = None
         if not self._taken:
             change, after = self._change(after)

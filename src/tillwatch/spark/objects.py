@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,12 +10,14 @@ import polars as pl
 
 from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import ObjectExists
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.retry import Retry
 from tillwatch.spark.manifest import SHARDS, Manifest, run_of
 from tillwatch.spark.shards import Group, lookup_parts
 from tillwatch.stores.base import Store
 
 _LOOKUPS = "lookups/"
+_JOINED = "joined/"
 
 
 class Objects:
@@ -49,6 +52,19 @@ class Objects:
                     names[number] = (*names.get(number, ()), name)
         self._remove(there - {name for mine in names.values() for name in mine})
         return names
+
+    def put_joined(self, lookups: Iterable[LookupData]) -> tuple[tuple[LookupSpec, str], ...]:
+        """Sees that lookups that rows are looked up in are there, each whole. Returns them by the names of objects."""
+        there, names = set(self._names(_JOINED)), []
+        for lookup in lookups:
+            data = io.BytesIO()
+            lookup.frame.sort(*lookup.spec.grain).write_parquet(data, compression="zstd")
+            name = f"{_JOINED}{hashlib.sha256(data.getvalue()).hexdigest()[:32]}/{lookup.spec.name}.parquet"
+            if name not in there:
+                self._retry(lambda name=name, data=data: self._put(name, data.getvalue()))  # type: ignore[misc]
+            names.append((lookup.spec, name))
+        self._remove(there - {name for _, name in names})
+        return tuple(names)
 
     def _put_parts(self, names: Mapping[int, str], parts: Mapping[int, pl.DataFrame]) -> None:
         for number, name in names.items():

@@ -6,27 +6,52 @@ needed. An offset is the number of the next chunk to be read.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.types import StructType
 
 from tillwatch.detect import quarantine
 from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
+from tillwatch.engine.joined import NO_LOOKUPS, Require, RowLookups
+from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import TillwatchError
 from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
 from tillwatch.patterns.derived import Derived
 from tillwatch.patterns.expression import Expr
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.retry import Retry
 from tillwatch.spark.gather import gather
 from tillwatch.spark.shards import Group
 from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records, settle
 from tillwatch.stores import Store, open_store, put_same
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The lookups that rows are looked up in, by the names of their objects in a store."""
+
+    store: str = ""
+    names: tuple[tuple[LookupSpec, str], ...] = ()
+    require: Mapping[str, Require] = field(default_factory=dict)
+
+    def read(self, retry: Retry) -> RowLookups:
+        """The lookups. Raises StoreError."""
+        if not self.names:
+            return NO_LOOKUPS
+        store = open_store(self.store)
+        data = [(spec, retry(lambda name=name: store.get(name))) for spec, name in self.names]  # type: ignore[misc]
+        return RowLookups.of((LookupData(s, pl.read_parquet(io.BytesIO(d)), "") for s, d in data), self.require)
+
+
+NOTHING = Joined()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +76,7 @@ class ReadPlan:
     chunks: int
     tasks: int
     detail: Detail = PLAIN
+    joined: Joined = NOTHING
 
     def open_landing(self) -> Landing:
         """The landing zone."""
@@ -113,13 +139,12 @@ class ChunkReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
         settle()
-        reading = _reading(self.plan)
-        for number in partition.numbers:
-            try:
+        try:
+            reading = _reading(self.plan)
+            for number in partition.numbers:
                 yield records(reading.read(number))
-            except TillwatchError as error:
-                yield records([error_record(error)])
-                return
+        except TillwatchError as error:
+            yield records([error_record(error)])
 
     def _waiting(self, first: int, most: int) -> range:
         if self._landing is None:
@@ -150,8 +175,9 @@ class _Reading:
         self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail, plan.where)
         self._retry: Retry = patience()
+        digits, optional, lookups = plan.digits, plan.optional, plan.joined.read(self._retry)
+        self._decoder = Decoder(plan.columns, digits, plan.negative, optional, plan.detail, plan.where, lookups)
 
     @property
     def known_texts(self) -> int:
@@ -175,13 +201,18 @@ class _Reading:
 
 def _account(chunk: Chunk, decoded: Decoded) -> bytes:
     reasons = quarantine.by_code(decoded.rejects)
-    counts = {"counted": len(decoded.rows), "quarantined": reasons, "filtered": decoded.filtered}
-    return json.dumps({"info": asdict(chunk.info), **counts}).encode()
+    counts = {"counted": len(decoded.rows), "quarantined": reasons}
+    more = {"filtered": decoded.filtered, "marked": decoded.marked}
+    return json.dumps({"info": asdict(chunk.info), **counts, **more}).encode()
 
 
-def account_of(data: bytes) -> tuple[ChunkInfo, int, dict[str, int], int]:
-    """A chunk's metadata, its rows counted, quarantined by reason code, filtered out, as a reading task told them."""
+Account = tuple[ChunkInfo, int, dict[str, int], int, dict[str, int]]
+"""A chunk's metadata, its rows counted, quarantined by reason code, filtered out, marked by lookup."""
+
+
+def account_of(data: bytes) -> Account:
+    """What became of a chunk, as a reading task told it."""
     told: dict[str, Any] = json.loads(data)
     info = told["info"]
     info["file"], info["position"] = SourceFile(**info["file"]), Position(**info["position"])
-    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"]
+    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"], told["marked"]
