@@ -122,7 +122,11 @@ class Compiler:
             check_nulls(pattern.where, self.keys, self._joined_texts)
             uses = self._resolve(pattern, per, features)
             check_kinds(pattern.tree, uses)
-            check_nulls(pattern.tree, [str(name) for name, use in uses.items() if use.column], self._joined_texts)
+            check_nulls(
+                pattern.tree,
+                [name for name, use in uses.items() if use.column and use.kind == "text"],
+                self._joined_texts,
+            )
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)

@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from tillwatch.testing.conditions import LOOKUPS
-from tillwatch.testing.folding import KEYS, Key, Lookups, Row, lookup_data
+from tillwatch.testing.folding import KEYS, NAMES, Key, Lookups, Row, lookup_data, texts_of
 from tillwatch.testing.terms import UNIT, Drawn, Kind, Rank, Term, rank
 
 # The interpolated quantile of sorted values, num/den being the share.
@@ -47,7 +47,7 @@ class Prefixes:
         self._chunks = len(chunks)
         self._db = duckdb.connect(config={"threads": 1})
         self._db.execute(_CONT)
-        self._db.register("came", rows_frame(chunks))
+        self._db.register("came", rows_frame(chunks, lookups))
         self._db.execute(f"CREATE TABLE rows AS SELECT * FROM came WHERE {where}")  # noqa: S608 - drawn by us
         for spec, values in lookups.items():
             self._db.register(f"lookup_{spec.name}", lookup_data(spec, values).frame)
@@ -87,19 +87,18 @@ class Prefixes:
         """  # noqa: S608 - made of fixed names and numbers
 
 
-def rows_frame(chunks: Sequence[Sequence[Row]]) -> pl.DataFrame:
-    """All rows: chunk, place, keys, amount as a key and in units, and time in millionths, 0 when there is none."""
+def rows_frame(chunks: Sequence[Sequence[Row]], lookups: Lookups) -> pl.DataFrame:
+    """All rows: chunk, place, texts, amount as a key and in units, and time in millionths, 0 when there is none."""
     flat, place = [], 0
     for number, chunk in enumerate(chunks):
         for row in chunk:
             amount = Decimal(row[len(KEYS)])
             time = Decimal(row[len(KEYS) + 1]) if len(row) > len(KEYS) + 1 else Decimal(0)
-            flat.append(
-                (number, place, *row[: len(KEYS)], f"{amount.normalize():f}", int(amount * UNIT), int(time * 10**6))
-            )
+            texts = texts_of(row, lookups).values()
+            flat.append((number, place, *texts, f"{amount.normalize():f}", int(amount * UNIT), int(time * 10**6)))
             place += 1
-    texts = dict.fromkeys((*KEYS, "amount"), pl.String)
-    schema = {"chunk": pl.Int64, "place": pl.Int64, **texts, "units": pl.Int64, "time": pl.Int64}
+    names = dict.fromkeys((*NAMES, "amount"), pl.String)
+    schema = {"chunk": pl.Int64, "place": pl.Int64, **names, "units": pl.Int64, "time": pl.Int64}
     return pl.DataFrame(flat, schema=schema, orient="row")
 
 
