@@ -23,6 +23,8 @@ from tillwatch.history.why_not import why_not
 from tillwatch.lookups import patience
 from tillwatch.pipeline import Pipeline
 from tillwatch.status import status
+from tillwatch.trials.chosen import chosen
+from tillwatch.trials.run import trials_of
 
 CONFIG = """\
 source: {uri: ./in.csv, rows: 9, every: 0}
@@ -407,3 +409,28 @@ def test_another_requirement_is_another_pipeline(site: Path, old: str, new: str)
     (site / "tillwatch.yaml").write_text(text.replace(old, new))
     with pytest.raises(StateConflict, match=r"now .*(require (segment|shops)|the text id)"):
         opened(site).detect(once=True)
+
+
+EXAMPLES = """\
+examples:
+  - name: the key without a text is one too
+    rows:
+      - {customer: A, merchant: M, segment: gold, area: n, amount: 1}
+      - {customer: B, merchant: M, area: n, amount: 1}
+      - {customer: C, merchant: O, area: s, amount: 1}
+      - {customer: C, merchant: P, amount: 1}
+    expect: {segment: ""}
+  - name: a text has to be that of its key
+    rows: [{customer: A, segment: gold}, {customer: A, segment: new}]
+    expect: none
+"""
+
+
+def test_examples_say_the_texts_of_their_rows(site: Path) -> None:
+    """In a column of the lookup's name; no key is required to be anywhere."""
+    (site / "segment.yaml").write_text(SEGMENT.replace("per: segment", f"{EXAMPLES}per: segment"))
+    settings = load(site / "tillwatch.yaml")
+    (pattern,) = chosen(settings, [str(site / "segment.yaml")])
+    first, second = trials_of(settings, pattern)
+    assert [d.text for d in first.differences] == []
+    assert [d.text for d in second.differences] == ["two values of segment for A: gold and new"]

@@ -95,7 +95,8 @@ def lookup_data(spec: LookupSpec, values: Mapping[Key, float | str]) -> LookupDa
     """A lookup as it would have been read."""
     columns: dict[str, list[object]] = {key: [k[i] for k in values] for i, key in enumerate(spec.grain)}
     kinds: dict[str, type[pl.DataType]] = {"float": pl.Float64, "text": pl.String}
-    schema = {**dict.fromkeys(spec.grain, pl.String), "value": kinds.get(spec.kind, pl.Int64)}
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(spec.grain, pl.String)
+    schema["value"] = kinds.get(spec.kind, pl.Int64)
     return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), "")
 
 
