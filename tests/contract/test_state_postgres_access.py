@@ -193,7 +193,7 @@ def test_a_writer_that_can_create_nothing_runs_on_a_migrated_schema(cards: Calla
             state.record_file(FileRecord(info(0).file, "reading"))
             state.commit(commit(0, [3]), 2)
             state.plan_rest(2)
-            state.mark_published(state.files_planned()[0], "now")
+            state.mark_published(state.files_planned()[:1], "now")
             state.mark_delivered("out", state.files_planned()[0], "now")
             for _ in range(12):  # more often than a statement is run before it is prepared
                 state.save_tables([TableRows(SHAPE.name, ROW)], 1)

@@ -44,13 +44,16 @@ def test_the_key_of_no_columns_has_a_slot() -> None:
     assert slots.size == 1
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("keys", [np.arange(50_000), np.arange(50_000) << 32, (np.arange(50_000) * 7919) % 2**40])
-def test_slots_grow_with_their_keys(keys: np.ndarray) -> None:
-    """Fifty thousand keys that differ in few bits, added in odd portions, are all found again."""
+def test_slots_grow_with_their_keys(keys: np.ndarray, ahead: bool) -> None:
+    """Fifty thousand keys that differ in few bits, added in odd portions, are all found again; also made room for."""
     slots, rng = HashSlots(16), np.random.default_rng(5)
     order = rng.permutation(keys)
     for part in np.array_split(order, 7):
         slots.add(part)
+        if ahead:
+            slots.make_room()
     again = slots.find(keys)
     assert np.array_equal(np.sort(again), np.arange(len(keys)))
     assert slots.find(np.array([2**62], np.int64)).tolist() == [-1]
@@ -95,3 +98,16 @@ def test_a_sum_that_would_not_be_exact_stops_the_run(first: int, second: int) ->
     step(fold, 0, rows(first, sign + LARGEST))
     with pytest.raises(RunError, match=message):
         step(fold, 1, rows(abs(second), sign + LARGEST))
+
+
+def test_room_made_ahead_changes_nothing() -> None:
+    """A fold that makes room between chunks detects what one that does not detects, past every size it grows to."""
+    text = pattern_text(
+        ["customer", "merchant"], "transactions >= 2 and percent_rank(transactions) over merchant >= 0.5"
+    )
+    plain, ahead = fold_of([text]), fold_of([text])
+    for chunk in range(6):
+        came = [(f"C{n % (900 * (chunk + 1))}", f"M{n % 4}", "a", "F", "1") for n in range(6_000)]
+        ahead.make_room()
+        assert step(plain, chunk, came) == step(ahead, chunk, came)
+    assert plain.tables[("customer", "merchant")].size > 4_096

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def now() -> str:
     return "2026-11-20T14:00:00.000+05:30"
 
 
-def names(plans: list[FilePlan]) -> list[str]:
+def names(plans: Sequence[FilePlan]) -> list[str]:
     """Their file names."""
     return [p.name for p in plans]
 
@@ -139,7 +139,7 @@ def test_a_file_that_is_there_with_the_same_bytes_is_done(state: State) -> None:
     again = MemoryStore()
     again.objects.update(first.objects)
     for plan in state.files_planned():
-        state.mark_published(plan, None)  # type: ignore[arg-type]
+        state.mark_published([plan], None)  # type: ignore[arg-type]
     assert names(publish(state, again, now)) == [FIRST, SECOND]
     assert again.objects == first.objects
 
@@ -180,13 +180,13 @@ def test_a_file_that_cannot_be_noted_is_noted_by_the_next_try(state: State) -> N
         def __getattr__(self, name: str) -> object:
             return getattr(state, name)
 
-        def mark_published(self, plan: FilePlan, at: str, stream: Stream) -> None:
-            notes.append(plan.name)
+        def mark_published(self, plans: Sequence[FilePlan], at: str, stream: Stream) -> None:
+            notes.extend(names(plans))
             raise StateError("not now")
 
     with pytest.raises(StateError, match="not now"):
         publish(Refusing(), store, now)  # type: ignore[arg-type]
-    assert (notes, [*store.objects]) == ([FIRST], [FIRST])
+    assert (notes, [*store.objects]) == ([FIRST, SECOND], [FIRST, SECOND])
     assert names(publish(state, store, now)) == [FIRST, SECOND]
 
 

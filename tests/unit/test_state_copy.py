@@ -62,7 +62,7 @@ def fill(place: str) -> None:
         hidden = [replace(detection(0, text, value=text), shadow=True, occasion="0") for text in ODD_TEXTS]
         turns = [Turn(2, "P", found[0].key, False, cleared=True), Turn(2, "P", hidden[0].key, False, shadow=True)]
         state.commit(commit(0, [[*found, *hidden], 5, 0], turns, wrong=3), 1)
-        state.mark_published(state.files_planned()[0], time(8))
+        state.mark_published(state.files_planned()[:1], time(8))
         state.mark_delivered("out", state.files_planned()[1], time(8))
         state.save_tables([TableRows(SHAPE.name, rows)], 2)
 

@@ -232,7 +232,7 @@ class Detect:
             self._retry(lambda: put_same(self._quarantined, quarantine.name(chunk.info.number), data))
 
     def _idle(self) -> float:
-        """Nothing waits: publish what has lingered, save the tables. Returns for how long to wait, in seconds."""
+        """Nothing waits: publish what has lingered, save the tables, make room. Returns how many seconds to wait."""
         now = self._clock.monotonic()
         self._edit()
         if now - self._listed_at >= LIST_SECONDS:
@@ -241,6 +241,7 @@ class Detect:
         left = self._outbox.idle()
         if self._next > self._saved and self._saving.fits(self._fold.touched, now):
             self._save()
+        self._fold.make_room()
         return POLL_SECONDS if left is None else min(left, POLL_SECONDS)
 
     def _finish(self) -> None:

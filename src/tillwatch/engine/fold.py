@@ -104,6 +104,11 @@ class Fold:
         if len(rows) or gone:
             self._fold(chunk, rows, self.windows.touched(self._locate(rows), gone), gone)
 
+    def make_room(self) -> None:
+        """Grows now what new keys would soon make grow: for times in which nothing waits."""
+        for table in self.tables.values():
+            table.make_room()
+
     def _locate(self, rows: Rows) -> dict[Grain, Touch]:
         touches = {grain: table.locate(rows) for grain, table in self.tables.items()}
         for grain, touch in touches.items():

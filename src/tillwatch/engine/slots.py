@@ -79,6 +79,11 @@ class HashSlots:
             found[missing] = numbers[inverse]
         return found
 
+    def make_room(self) -> None:
+        """Grows now when three quarters of the room are used, so that adding keys need not."""
+        if 8 * self.size > 3 * len(self._keys):
+            self._grow()
+
     def _insert(self, keys: Ints, slots: Ints) -> None:
         self.size += len(keys)
         while 2 * self.size > len(self._keys):
@@ -142,3 +147,8 @@ class KeySlots:
         for column, hashed in zip(self._columns[1:], self._hashed, strict=True):
             slots = hashed.add(slots << 32 | codes[column])
         return slots
+
+    def make_room(self) -> None:
+        """Grows now what would have to before long."""
+        for hashed in self._hashed:
+            hashed.make_room()

@@ -139,12 +139,20 @@ class Table:
                 "summed exactly. Set fewer amounts.digits, or check the source."
             )
 
+    def make_room(self) -> None:
+        """Grows now what would have to before long; cheap when there is room."""
+        self._slots.make_room()
+        if 4 * self.size > 3 * len(self._stamp):
+            self._resize(2 * self.size)
+
     def _grow(self, size: int) -> None:
         self.size = max(self.size, size)
         room = len(self._stamp)
-        if size <= room:
-            return
-        more = max(1024, size, 2 * room) - room
+        if size > room:
+            self._resize(max(1024, size, 2 * room))
+
+    def _resize(self, room: int) -> None:
+        more = room - len(self._stamp)
         self._stamp = _extend(self._stamp, more, 0)
         for acc in self.spec.accumulators:
             self.columns[acc.name] = _extend(self.columns[acc.name], more, INITIAL.get(acc.op, 0))

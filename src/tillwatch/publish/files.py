@@ -12,6 +12,9 @@ COLUMNS = ("YStartTime", "detectionTime", "patternId", "ActionType", "customerNa
 CLEARED = ("clearedTime", "patternId", "ActionType", "customerName", "MerchantId", "seq")
 """The columns of files that say which detections ceased to hold; `seq` is the detection's."""
 
+MARKED_AT_ONCE = 32
+"""Files that are marked as published in one transaction."""
+
 
 def render(started_at: str, detections: Iterable[StoredDetection]) -> bytes:
     """The file's bytes: a function of what is in the state, so that a repeated try writes the same."""
@@ -50,15 +53,20 @@ def cell(text: str) -> str:
 def publish(state: State, store: Store, now: Callable[[], str], stream: Stream = "detections") -> list[FilePlan]:
     """Writes every planned file that is not marked as published; returns them.
 
-    Repeating it after a crash at any point is safe: a file that is there with the same bytes is done. Raises
-    PublishError when a file of that name is there with other bytes.
+    Files are marked some at once, after they were written. Repeating it after a crash at any point is safe: a file
+    that is there with the same bytes is done. Raises PublishError when a file of that name is there with other bytes.
     """
-    done = []
-    for plan in state.unpublished(stream):
-        put_planned(store, plan.name, plan, bytes_of(state, plan, stream))
-        state.mark_published(plan, now(), stream)
-        done.append(plan)
-    return done
+    waiting = state.unpublished(stream)
+    for first in range(0, len(waiting), MARKED_AT_ONCE):
+        done: list[FilePlan] = []
+        try:
+            for plan in waiting[first : first + MARKED_AT_ONCE]:
+                put_planned(store, plan.name, plan, bytes_of(state, plan, stream))
+                done.append(plan)
+        finally:
+            if done:
+                state.mark_published(done, now(), stream)
+    return waiting
 
 
 def put_planned(store: Store, name: str, plan: FilePlan, data: bytes) -> None:

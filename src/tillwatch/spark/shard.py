@@ -149,9 +149,10 @@ class Shard:
         """Forgets what judging keeps for speed, which loading has made untrue; what is detected and holds stays."""
         fresh = [self.fold.judge_of(j.plan) for j in self.fold.judges]
         for old, new in zip(self.fold.judges, fresh, strict=True):
-            new.room(len(old.holding))
-            new.detected[: len(old.detected)] = old.detected
-            new.holding[: len(old.holding)] = old.holding
+            known = min(self.fold.tables[old.plan.per].size, len(old.holding))  # not its room, which would double
+            new.room(known)
+            new.detected[:known] = old.detected[:known]
+            new.holding[:known] = old.holding[:known]
         self.fold.judges = fresh
         if self._reach is not None:
             self._forget()

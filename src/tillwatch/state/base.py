@@ -297,8 +297,8 @@ class State(Ledger, Protocol):
         """Planned files not marked as published, in order."""
         ...
 
-    def mark_published(self, plan: FilePlan, at: str, stream: Stream = "detections") -> None:
-        """Notes that the file is there."""
+    def mark_published(self, plans: Sequence[FilePlan], at: str, stream: Stream = "detections") -> None:
+        """Notes that the files are there."""
         ...
 
     def undelivered(self, output: str) -> list[FilePlan]:

@@ -283,9 +283,9 @@ class SqlState(ABC):
     def files_planned(self, stream: Stream = "detections") -> list[FilePlan]:
         return [FilePlan(*row) for row in self._rows(FILES[stream].all)]
 
-    def mark_published(self, plan: FilePlan, at: str, stream: Stream = "detections") -> None:
+    def mark_published(self, plans: Sequence[FilePlan], at: str, stream: Stream = "detections") -> None:
         with self._transaction():
-            self._run(FILES[stream].set_published, (at, plan.first))
+            self._run_each(FILES[stream].set_published, [(at, plan.first) for plan in plans])
 
     def undelivered(self, output: str) -> list[FilePlan]:
         return [FilePlan(*row) for row in self._rows("undelivered", (output,))]

@@ -125,7 +125,7 @@ class SharingSuite:
             for write in (
                 lambda: reader.commit(commit(1, [1]), 50),
                 lambda: reader.plan_rest(50),
-                lambda: reader.mark_published(plan, "now"),
+                lambda: reader.mark_published([plan], "now"),
                 lambda: reader.save_tables([], 1),
                 lambda: reader.record_landed([info(5)]),
                 lambda: reader.record_file(FileRecord(info(0).file, "done")),

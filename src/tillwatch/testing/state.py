@@ -215,7 +215,7 @@ class StateSuite(AgainSuite, LifeSuite):
             state.commit(commit(0, [6]), 2)
             first, second, third = plans = state.unpublished()
             assert plans == state.files_planned()
-            state.mark_published(second, "now")
+            state.mark_published([second], "now")
             assert state.unpublished() == [first, third]
         with self.opened(place) as state:
             assert state.files_planned() == [first, replace(second, published_at="now"), third]

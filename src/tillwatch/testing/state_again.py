@@ -99,7 +99,7 @@ class AgainSuite(SharingSuite):
                 lambda: state.record_landed([info(0, size=99), info(1)], time(9)),
                 lambda: state.commit(found, 2),
                 lambda: state.plan_rest(2),
-                lambda: state.mark_published(plan, time(5)),
+                lambda: state.mark_published([plan], time(5)),
                 lambda: state.mark_delivered("out", plan, time(6)),
                 lambda: state.save_tables([rows], 1),
             ]
@@ -123,7 +123,7 @@ class AgainSuite(SharingSuite):
             assert (state.undelivered("a"), state.undelivered("b")) == ([first, third], [second, third])
             assert state.undelivered('it\'s "odd" \u2400') == plans == state.unpublished()
         with self.opened(place) as state:
-            state.mark_published(first, "now")
+            state.mark_published([first], "now")
             published = replace(first, published_at="now")
             assert (state.undelivered("a"), state.undelivered("c")) == ([published, third], [published, second, third])
 
@@ -148,7 +148,7 @@ class AgainSuite(SharingSuite):
             state.record_file(FileRecord(info(0).file, "reading", 40))
             state.record_landed([info(n, size=100 + n) for n in range(4)], time(20))
             state.commit(commit(0, [2, 2, 0], wrong=1), 3)
-            state.mark_published(state.files_planned()[0], time(30))
+            state.mark_published(state.files_planned()[:1], time(30))
             assert rows_of(state, "ledger", *LEDGER) == [
                 (0, "in/a b.csv", 10, 100, time(20), 9, 1, time(0), 0, 2, time(30), "published"),
                 (1, "in/a b.csv", 10, 101, time(20), 9, 1, time(1), 0, 2, time(30), "consumed"),
@@ -156,7 +156,7 @@ class AgainSuite(SharingSuite):
                 (3, "in/a b.csv", 10, 103, time(20), None, None, None, None, 0, None, "landed"),
             ]
             state.plan_rest(3)
-            state.mark_published(state.files_planned()[1], time(31))
+            state.mark_published(state.files_planned()[1:2], time(31))
             assert [(row[-1], row[-2]) for row in rows_of(state, "ledger", *LEDGER)][1] == ("published", time(31))
 
     def test_a_file_elsewhere_is_known_by_its_id_and_revision(self, place: Any) -> None:

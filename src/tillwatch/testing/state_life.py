@@ -61,7 +61,7 @@ class LifeSuite(SharingSuite):
             (plan,) = state.files_planned("cleared")
             assert (plan.first, plan.last, state.unplanned("cleared")) == (1, 2, 1)
             state.plan_rest(2, "cleared")
-            state.mark_published(plan, "now", "cleared")
+            state.mark_published([plan], "now", "cleared")
             (rest,) = state.unpublished("cleared")
             assert (rest.first, rest.last, state.unplanned("cleared")) == (3, 3, 0)
             assert list(state.cleared(3, 3)) == [
