@@ -18,7 +18,7 @@ from tillwatch.engine.judge import Judge
 from tillwatch.engine.late import Lateness
 from tillwatch.model import Detection
 from tillwatch.testing.conditions import drawn_lookups, filters
-from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step
+from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step, texts_of
 from tillwatch.testing.lives import Life, pattern_life, tells_cleared
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.terms import Drawn
@@ -30,7 +30,7 @@ lateness = st.sampled_from([0, 0, 1_000_000, 2_500_000])
 wheres = st.one_of(st.just((None, "true")), st.just((None, "true")), filters())
 
 
-def texts_of(patterns: Sequence[Drawn]) -> list[str]:
+def files_of(patterns: Sequence[Drawn]) -> list[str]:
     """The files of patterns."""
     return [p.file(f"P{n}") for n, p in enumerate(patterns)]
 
@@ -52,7 +52,7 @@ def test_windows_hold_what_sql_says_after_every_chunk(
 ) -> None:
     """Keys that hold, detections with their evidence, and later turns are those of SQL over all rows so far that pass
     the filters, also when the fold is made again from its tables and the rows that its windows reach back to."""
-    fold = fold_of(texts_of(patterns), lookups, 0, where[0])
+    fold = fold_of(files_of(patterns), lookups, 0, where[0])
     with Prefixes(chunks, lookups, where[1]) as sql:
         answers = [sql.held(p) for p in patterns]
     lives = [Life(p) for p in patterns]
@@ -91,7 +91,7 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
 ) -> None:
     """The first true row of each key is detected, with the values before it; whether the last one was true is kept.
     Rows that do not pass the filters are neither judged nor counted."""
-    fold = fold_of(texts_of(patterns), lookups, late, where[0])
+    fold = fold_of(files_of(patterns), lookups, late, where[0])
     truth = RowTruth(chunks, lookups, late, where[1])
     answers = [truth.true(p) for p in patterns]
     judged = [truth.seen(p) for p in patterns]
@@ -110,7 +110,7 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
             for row, place in zip(chunk, range(start, start + len(chunk)), strict=True):
                 if place not in judged[n]:
                     continue
-                key = key_of(pattern, row)
+                key = key_of(pattern, row, lookups)
                 now[key] = place in answers[n]
                 if now[key] and key not in life:
                     life[key] = True
@@ -130,7 +130,7 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
 @given(always_true(), timed_streams())
 def test_every_value_is_that_of_sql_after_every_chunk(pattern: Drawn, chunks: list[list[Row]]) -> None:
     """Also those of keys that no row of the chunk has touched."""
-    fold = fold_of(texts_of([pattern]))
+    fold = fold_of(files_of([pattern]))
     (judge,) = fold.judges
     assert isinstance(judge, Judge)
     with Prefixes(chunks, {}) as sql:
@@ -147,7 +147,7 @@ def test_every_value_is_that_of_sql_after_every_chunk(pattern: Drawn, chunks: li
 @given(always_true(judge="transaction"), timed_streams(), lateness)
 def test_every_value_before_a_row_is_that_of_sql(pattern: Drawn, chunks: list[list[Row]], late: int) -> None:
     """Of the first row of each key in each chunk; the keys are such that this is nearly every row."""
-    fold = fold_of(texts_of([pattern]), lateness=late)
+    fold = fold_of(files_of([pattern]), lateness=late)
     truth = RowTruth(chunks, {}, late)
     answers = truth.true(pattern)
     truth.close()
@@ -155,7 +155,7 @@ def test_every_value_before_a_row_is_that_of_sql(pattern: Drawn, chunks: list[li
     for number, chunk in enumerate(chunks):
         fold.judges[0].detected[:] = False
         found = {d.evidence["row"]: d.evidence["features"] for d in step(fold, number, chunk).detections}
-        rows = {key_of(pattern, row): place for place, row in reversed([*enumerate(chunk)])}
+        rows = {key_of(pattern, row, {}): place for place, row in reversed([*enumerate(chunk)])}
         assert found == {place + 1: answers[start + place] for place in rows.values()}
         start += len(chunk)
 
@@ -165,9 +165,10 @@ def turns_of(outcome: Outcome) -> list[tuple[str, Key, bool, bool, bool]]:
     return [(t.pattern, tuple(t.key.values()), t.holds, t.cleared, t.shadow) for t in outcome.turns]
 
 
-def key_of(pattern: Drawn, row: Row) -> Key:
+def key_of(pattern: Drawn, row: Row, lookups: Lookups) -> Key:
     """A row's key, all of whose values are clean."""
-    return tuple(f"{float(row[len(KEYS)]):g}" if k == "amount" else row[KEYS.index(k)] for k in pattern.per)
+    texts = texts_of(row, lookups) | {"amount": f"{float(row[len(KEYS)]):g}"}
+    return tuple(texts[key] for key in pattern.per)
 
 
 def detection(pattern: Drawn, n: int, chunk: int, key: Key, row: int, values: dict[str, object]) -> Detection:
@@ -189,7 +190,7 @@ def again(
     where: str | None,
 ) -> Fold:
     """The fold made anew, as after a restart."""
-    new = fold_of(texts_of(patterns), lookups, late, where)
+    new = fold_of(files_of(patterns), lookups, late, where)
     snapshot.restore(new, [snapshot.whole_table(fold, t.spec.name) for t in fold.tables.values()])
     for n, judge in enumerate(fold.judges):
         slots = judge.detected.nonzero()[0]

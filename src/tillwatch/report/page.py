@@ -17,6 +17,7 @@ def page(title: str, about: str, total: Quality, days: Mapping[str, Quality]) ->
         "</dl>",
         _section("By day", ("day", "chunks", "rows in", "counted", "quarantined", "filtered out"), _days(days)),
         _section("Quarantined by reason", ("reason", "rows", "share"), _reasons(total)),
+        *([_section("Marked by lookup", ("not in", "rows", "share"), _marked(total))] if total.marked else []),
         _section("Empty values by column", ("column", "rows", "empty", "share"), _columns(total)),
     )
     return framed(title, about, "tillwatch.report", "\n".join(parts))
@@ -58,6 +59,11 @@ def _days(days: Mapping[str, Quality]) -> Iterator[tuple[str, ...]]:
 def _reasons(total: Quality) -> Iterator[tuple[str, ...]]:
     for reason, rows in sorted(total.quarantined.items(), key=lambda item: -item[1]):
         yield (reason, f"{rows:,}", share(rows, total.rows))
+
+
+def _marked(total: Quality) -> Iterator[tuple[str, ...]]:
+    for lookup, rows in sorted(total.marked.items(), key=lambda item: -item[1]):
+        yield (lookup, f"{rows:,}", share(rows, total.counted))
 
 
 def _columns(total: Quality) -> Iterator[tuple[str, ...]]:

@@ -6,27 +6,55 @@ needed. An offset is the number of the next chunk to be read.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.types import StructType
 
 from tillwatch.detect import quarantine
 from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
+from tillwatch.engine.joined import NO_LOOKUPS, Require, RowLookups
+from tillwatch.engine.lookup import LookupData
 from tillwatch.errors import TillwatchError
 from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
 from tillwatch.patterns.derived import Derived
 from tillwatch.patterns.expression import Expr
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.retry import Retry
 from tillwatch.spark.gather import gather
 from tillwatch.spark.shards import Group
 from tillwatch.spark.worker import COLUMNS, Record, error_record, patience, records, settle
 from tillwatch.stores import Store, open_store, put_same
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The lookups that rows are looked up in: of each version its object in a store, and its first chunk."""
+
+    store: str = ""
+    names: tuple[tuple[LookupSpec, str, int], ...] = ()
+    require: Mapping[str, Require] = field(default_factory=dict)
+
+    def read(self, retry: Retry) -> RowLookups:
+        """The lookups. Raises StoreError."""
+        if not self.names:
+            return NO_LOOKUPS
+        store = open_store(self.store)
+        found = []
+        for spec, name, first in self.names:
+            data = retry(lambda name=name: store.get(name))  # type: ignore[misc]
+            found.append(LookupData(spec, pl.read_parquet(io.BytesIO(data)), name, first))
+        return RowLookups.of(found, self.require)
+
+
+NOTHING = Joined()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +79,7 @@ class ReadPlan:
     chunks: int
     tasks: int
     detail: Detail = PLAIN
+    joined: Joined = NOTHING
 
     def open_landing(self) -> Landing:
         """The landing zone."""
@@ -113,13 +142,12 @@ class ChunkReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
         settle()
-        reading = _reading(self.plan)
-        for number in partition.numbers:
-            try:
+        try:
+            reading = _reading(self.plan)
+            for number in partition.numbers:
                 yield records(reading.read(number))
-            except TillwatchError as error:
-                yield records([error_record(error)])
-                return
+        except TillwatchError as error:
+            yield records([error_record(error)])
 
     def _waiting(self, first: int, most: int) -> range:
         if self._landing is None:
@@ -150,8 +178,9 @@ class _Reading:
         self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail, plan.where)
         self._retry: Retry = patience()
+        digits, optional, lookups = plan.digits, plan.optional, plan.joined.read(self._retry)
+        self._decoder = Decoder(plan.columns, digits, plan.negative, optional, plan.detail, plan.where, lookups)
 
     @property
     def known_texts(self) -> int:
@@ -161,7 +190,7 @@ class _Reading:
     def read(self, number: int) -> list[Record]:
         """What a chunk brings to each shard, and what became of its rows; rejected ones are quarantined before."""
         chunk = self._retry(lambda: self._landing.read(number, self._decoder.sources))
-        (decoded,) = self._decoder.decode([chunk.frame])
+        (decoded,) = self._decoder.decode([chunk.frame], [number])
         self._set_aside(chunk, decoded)
         parts = gather(number, decoded, self._decoder.dictionaries, self.plan.groups)
         return [(0, number, "chunk", _account(chunk, decoded)), *((s, number, "rows", data) for s, data in parts)]
@@ -175,13 +204,18 @@ class _Reading:
 
 def _account(chunk: Chunk, decoded: Decoded) -> bytes:
     reasons = quarantine.by_code(decoded.rejects)
-    counts = {"counted": len(decoded.rows), "quarantined": reasons, "filtered": decoded.filtered}
-    return json.dumps({"info": asdict(chunk.info), **counts}).encode()
+    counts = {"counted": len(decoded.rows), "quarantined": reasons}
+    more = {"filtered": decoded.filtered, "marked": decoded.marked}
+    return json.dumps({"info": asdict(chunk.info), **counts, **more}).encode()
 
 
-def account_of(data: bytes) -> tuple[ChunkInfo, int, dict[str, int], int]:
-    """A chunk's metadata, its rows counted, quarantined by reason code, filtered out, as a reading task told them."""
+Account = tuple[ChunkInfo, int, dict[str, int], int, dict[str, int]]
+"""A chunk's metadata, its rows counted, quarantined by reason code, filtered out, marked by lookup."""
+
+
+def account_of(data: bytes) -> Account:
+    """What became of a chunk, as a reading task told it."""
     told: dict[str, Any] = json.loads(data)
     info = told["info"]
     info["file"], info["position"] = SourceFile(**info["file"]), Position(**info["position"])
-    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"]
+    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"], told["marked"]
