@@ -169,12 +169,16 @@ def test_another_configuration_is_refused(override: str, was: str, now: str, lag
     assert lagging.outcome() == before
 
 
-def test_other_content_of_a_lookup_is_refused(lagging: Site, data: GeneratedFiles, tmp_path: Path) -> None:
-    """One more row in the lookup gives it another meaning, wherever its file is."""
+def test_other_content_of_a_lookup_is_a_version(lagging: Site, data: GeneratedFiles, tmp_path: Path) -> None:
+    """One more row in the lookup is enough, wherever its file is; what was not committed yet is judged by it."""
+    site = lagging.copy(tmp_path / "site")
+    with site.pipeline.opened(readonly=True) as state:
+        cursor = state.cursor().chunk
     changed = tmp_path / "importance.csv"
     changed.write_bytes(data.importance.read_bytes() + b"'C1','M1',1.0,'food',0\n")
-    with pytest.raises(StateConflict, match=r"now  lookup importance: .*content"):
-        Pipeline.open(lagging.config, [f"lookups.importance.uri={changed}"]).detect(once=True)
+    Pipeline.open(site.config, [f"lookups.importance.uri={changed}"]).detect(once=True)
+    assert site.problems() == []
+    assert [(number, first) for _, number, first, *_ in site.outcome().lookups] == [(1, 0), (2, cursor)]
 
 
 def test_what_does_not_change_detections_may_change(lagging: Site, done: Site, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The contents of lookups that were in force, kept beside the landing zone: immutable, named by their SHA-256.
 
-An object such as `_lookups/importance/0a1b….parquet` has the keys with their values, as they were aggregated. It is put
-before the commit that names it, by whoever takes the version, and never removed: replay needs it as it needs the log.
+An object such as `_lookups/importance/0a1b…` is Parquet, with the keys and their values, as they were aggregated. Its
+name does not end as that of a chunk, so that no engine takes it for one. It is put before the commit that names it, by
+whoever takes the version, and never removed: replay needs it as it needs the log.
 """
 
 from __future__ import annotations
@@ -73,4 +74,4 @@ def kept(records: Iterable[LookupVersion], sources: Iterable[LookupSource], stor
 
 
 def _name(lookup: str, data: bytes) -> str:
-    return f"{_FOLDER}{lookup}/{hashlib.sha256(data).hexdigest()}.parquet"
+    return f"{_FOLDER}{lookup}/{hashlib.sha256(data).hexdigest()}"

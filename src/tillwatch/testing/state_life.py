@@ -100,8 +100,8 @@ class LifeSuite(SharingSuite):
 
     def test_versions_of_lookups_are_kept_with_their_first_chunk(self, place: Any) -> None:
         """In the transaction of the commit, also when it is asked for again; one that is refused records nothing."""
-        first = [LookupVersion(name, 1, 0, "a" * 64, 7, f"_lookups/{name}/ü.parquet", STARTED) for name in ("B", "C")]
-        second = LookupVersion("B", 2, 1, "b" * 64, 0, "_lookups/B/x.parquet", time(1))
+        first = [LookupVersion(name, 1, 0, "a" * 64, 7, f"_lookups/{name}/ü", STARTED) for name in ("B", "C")]
+        second = LookupVersion("B", 2, 1, "b" * 64, 0, "_lookups/B/x", time(1))
         with self.started(place) as state:
             state.commit(replace(commit(0, [1]), lookups=(first[1], first[0])), 50)
             expect(StateConflict, partial(state.commit, replace(commit(3, [1]), lookups=(second,)), 50))
