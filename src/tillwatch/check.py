@@ -17,7 +17,7 @@ from tillwatch.detect.event_time import time_meaning
 from tillwatch.errors import StateMissing, TillwatchError
 from tillwatch.ingest import IngestSettings, look
 from tillwatch.ingest.formats import is_whole, pieces_of
-from tillwatch.lookups import read_lookup
+from tillwatch.lookups import LookupSource, read_lookup
 from tillwatch.model import Position
 from tillwatch.patterns.examples import unknown_columns
 from tillwatch.patterns.expression import (
@@ -84,12 +84,22 @@ def plan(pipeline: Pipeline) -> Iterator[str]:
     for lookup in composed.lookups:
         on = ", ".join(f"{column} = {key}" for key, column in lookup.on.items())
         place = f"{lookup.table or 'a query'} in {lookup.place}" if lookup.said_by else lookup.place
-        yield f"lookup      {lookup.name}: {lookup.function}({lookup.column}) of {place}, joined on {on}"
+        yield f"lookup      {lookup.name}: {lookup.shown} of {place}, joined on {on}{_rows_of(lookup)}"
+        if what := settings.require.get(lookup.name):
+            keys = " and ".join(lookup.on)
+            yield f"            a row whose {keys} it does not have {_REQUIRED[what]}"
     yield from _place_lines(pipeline)
     yield from _alert_lines(settings)
     yield from _engine_lines(settings)
     for each in composed.program.plans:
         yield from _pattern_lines(each)
+
+
+_REQUIRED = {"quarantine": "goes to the quarantine", "mark": "is counted, and counted as marked"}
+
+
+def _rows_of(lookup: LookupSource) -> str:
+    return ", to every row" if lookup.spec.kind == "text" else ""
 
 
 def _place_lines(pipeline: Pipeline) -> Iterator[str]:

@@ -6,8 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from tillwatch.clock import SystemClock
 from tillwatch.config import Settings, Sql, is_uri
@@ -15,17 +14,18 @@ from tillwatch.detect.event_time import detail_of, time_meaning
 from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import PLAIN, Decoder, Detail, sources_of
 from tillwatch.engine.fold import PUNCTUAL
+from tillwatch.engine.joined import RowLookups
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import Lookup
 from tillwatch.errors import ConfigError, PatternError, SourceError, StateError, StoreError, TillwatchError
 from tillwatch.landing import Landing
-from tillwatch.lookups import LookupSource, lookup_source, read_lookup
+from tillwatch.lookups import LookupSource, kept, lookup_sources, patience, read_lookup
 from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import declared_features, read_patterns
 from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.derived import Derived, parse_derived
 from tillwatch.patterns.expression import Expr, ExpressionError
-from tillwatch.patterns.features import Feature, columns_in, parse_filter
+from tillwatch.patterns.features import Feature, check_nulls, columns_in, parse_filter
 from tillwatch.patterns.history import plan_lines
 from tillwatch.patterns.pattern import Pattern
 from tillwatch.patterns.program import Program
@@ -74,7 +74,8 @@ class Composed:
 class Language:
     """What patterns may name in a configuration: its features, its lookups, and its columns by logical name.
 
-    `columns` are those that are mapped, `names` the text columns that there can be, in the order of grains.
+    `columns` are those that are mapped, `names` the text columns that there can be, in the order of grains, those that
+    lookups bring being the last.
     """
 
     features: Mapping[str, Feature]
@@ -85,8 +86,14 @@ class Language:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The text columns that are mapped, in the order of grains."""
-        return tuple(name for name in self.columns if name not in ("amount", "time"))
+        """The text columns that rows have, in the order of grains."""
+        mapped = (name for name in self.columns if name not in ("amount", "time"))
+        return (*mapped, *self.joined)
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """Those of them that lookups bring."""
+        return tuple(s.name for s in self.lookups if s.spec.kind == "text")
 
     def compiler(self) -> Compiler:
         """A new compiler of patterns."""
@@ -98,9 +105,9 @@ def language(settings: Settings, declared: Mapping[str, str] | None = None) -> L
 
     Raises ConfigError or PatternError with the place of the mistake.
     """
-    columns, names = _columns(settings), settings.columns.keys
+    columns, names = _columns(settings), settings.texts
     keys = [name for name in columns if name not in ("amount", "time")]
-    sources = tuple(_lookup(name, settings, keys) for name in settings.lookups)
+    sources = tuple(lookup_sources(settings, keys))
     texts = settings.features if declared is None else declared
     features = declared_features(texts, settings.where("features"), names)
     _check_names(features, sources, keys, settings)
@@ -115,7 +122,7 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules
     _check_places(settings)
     _check_outputs(settings)
     known = language(settings, rules.features if rules else None)
-    where = _where(settings, known.keys)
+    where = _where(settings, known)
     if patterns is not None:
         rules, program = Rules((), settings.features), known.compiler().program(patterns)
     elif rules is not None:
@@ -124,6 +131,7 @@ def compose(settings: Settings, patterns: Sequence[Pattern] | None = None, rules
         rules, program = _own(settings, known)
     detail, lateness = detail_of(settings, program)
     used = program.columns | columns_in(where) | ({"time"} if detail.times else set())
+    used |= {key for source in known.lookups if source.by_row for key in source.on}
     if "time" in used and "time" not in known.columns:
         raise PatternError(f"{settings.where('columns')}: the patterns need the column time, which is set to null")
     needed = {*ALWAYS, *settings.columns.explicit, *used}
@@ -155,12 +163,14 @@ def _columns(settings: Settings) -> dict[str, str | Derived]:
     return columns | ({"time": settings.columns.time} if settings.columns.time else {})
 
 
-def _where(settings: Settings, keys: Sequence[str]) -> Expr | None:
+def _where(settings: Settings, known: Language) -> Expr | None:
     """The filter on all rows."""
     if settings.row_filter is None:
         return None
     try:
-        return parse_filter(settings.row_filter, keys)
+        where = parse_filter(settings.row_filter, known.keys)
+        check_nulls(where, known.keys, known.joined)
+        return where
     except ExpressionError as error:
         raise ConfigError(f"{settings.where('where')}: where: {error}") from None
 
@@ -297,18 +307,6 @@ def _whole(place: str) -> str:
     return place if is_uri(place) else os.path.realpath(place)
 
 
-def _lookup(name: str, settings: Settings, keys: Sequence[str]) -> LookupSource:
-    lookup = settings.lookups[name]
-    uri = lookup.uri if is_uri(lookup.uri) else None
-    if uri and not lookup.in_database:
-        _check_source(uri, settings, "lookups", name)
-    try:
-        source = lookup_source(name, Path(lookup.uri), lookup.on, lookup.value, keys)
-        return replace(source, uri=uri, table=lookup.table, query=lookup.query)
-    except ConfigError as error:
-        raise ConfigError(f"{settings.where('lookups', name)}: {error}") from None
-
-
 def _check_source(uri: str, settings: Settings, *path: str) -> None:
     try:
         open_source(uri).close()
@@ -334,7 +332,8 @@ def meaning(composed: Composed) -> str:
     ]
     for source in composed.lookups:
         on = ", ".join(f"{k}={c}" for k, c in source.on.items())
-        lines.append(f"lookup {source.name}: {source.function}({source.column}) on {on}")
+        lines.append(f"lookup {source.name}: {source.shown} on {on}")
+    lines += [f"require {name}: {what}" for name, what in settings.require.items()]
     for plan in program.plans:
         lines += plan_lines(plan, program)
     return "\n".join(lines)
@@ -362,12 +361,16 @@ def setup(composed: Composed, retry: Retry | None = None, known: Sequence[Lookup
         composed.detail,
         composed.lateness,
         composed.where,
+        settings.require,
     )
 
 
 def reporter(composed: Composed, landing: Landing, state: State) -> Reporter:
-    """What makes quality reports of this pipeline."""
+    """What makes quality reports of this pipeline; lookups are those that the state has recorded, or are read."""
     settings = composed.settings
     digits, negative = settings.amounts.digits, settings.amounts.negative
-    decoder = Decoder(composed.columns, digits, negative, composed.optional, composed.detail, composed.where)
+    needed = [source for source in composed.lookups if source.by_row]
+    recorded = kept(state.lookup_versions(), needed, open_store(settings.landing.uri), patience())
+    known = RowLookups.of(recorded or [read_lookup(source, digits) for source in needed], settings.require)
+    decoder = Decoder(composed.columns, digits, negative, composed.optional, composed.detail, composed.where, known)
     return Reporter(landing, decoder, settings.columns.time, state)

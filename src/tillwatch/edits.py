@@ -190,5 +190,6 @@ def _pattern_files(settings: Settings) -> Iterator[Path]:
 
 
 def _apart_from_patterns(settings: Settings) -> Mapping[str, object]:
-    """Also the order of columns of one's own, which mappings are equal without."""
-    return {**settings.model_dump(exclude={"patterns", "features", "shadow"}), "keys": settings.columns.keys}
+    """Also the order of columns of one's own and of what is required, which mappings are equal without."""
+    order = {"keys": settings.texts, "required": tuple(settings.require)}
+    return {**settings.model_dump(exclude={"patterns", "features", "shadow"}), **order}

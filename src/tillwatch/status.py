@@ -38,13 +38,13 @@ class LookupStatus:
 class Status:
     """A pipeline at one moment. Counts are of the whole pipeline, not of this run.
 
-    `landed_rows` are those that ingest has noted; `unplanned` are detections that are in no file yet; `shadow` are
-    those of patterns in the shadow; `files` are source files by status; `problems` what is wrong with source files.
-    `places` are where things are, by their name in the configuration: without `detections` where no files are
-    published, then none waits either. The patterns in force are so since chunk `rules_from`, taken at `rules_at`;
-    `edited` says that others are configured, which wait for the next chunk, or `refused_edit` why they are refused.
-    `lookups` are in force by name; `refused_lookup` says why a new version is not. `activities` are the last runs of
-    ingest and detect, as they have noted them.
+    `landed_rows` are those that ingest has noted; `marked` are counted rows that a lookup does not have, by its name;
+    `unplanned` are detections that are in no file yet; `shadow` are those of patterns in the shadow; `files` are source
+    files by status; `problems` what is wrong with source files. `places` are where things are, by their name in the
+    configuration: without `detections` where no files are published, then none waits either. The patterns in force are
+    so since chunk `rules_from`, taken at `rules_at`; `edited` says that others are configured, which wait for the next
+    chunk, or `refused_edit` why they are refused. `lookups` are in force by name; `refused_lookup` says why a new
+    version is not. `activities` are the last runs of ingest and detect, as they have noted them.
     """
 
     source: str
@@ -56,6 +56,7 @@ class Status:
     counted: int
     quarantined: Mapping[str, int]
     filtered: int
+    marked: Mapping[str, int]
     detections: Mapping[str, int]
     shadow: Mapping[str, int]
     files_published: int
@@ -99,6 +100,7 @@ def status(pipeline: Pipeline) -> Status:
             totals.counted,
             state.quarantined(),
             totals.filtered,
+            state.marked(),
             {**{p.id: 0 for p in patterns if not p.shadow}, **found},
             {**{p.id: 0 for p in patterns if p.shadow}, **in_shadow},
             published,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tillwatch.engine.fold import Fold
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
-from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, holding, step
+from tillwatch.testing.folding import Key, Lookups, Row, fold_of, holding, step, texts_of
 from tillwatch.testing.lives import Life, pattern_life
 from tillwatch.testing.prefixes import Held, Prefixes
 from tillwatch.testing.terms import Drawn
@@ -85,15 +85,15 @@ def test_partitions_folded_apart_hold_what_the_whole_holds(
     """The keys that a compiled pattern names as its partition divide the stream: each part can be folded alone."""
     whole = drawn_fold([pattern], lookups)
     parts = [drawn_fold([pattern], lookups) for _ in range(buckets if whole.program.plans[0].partition else 1)]
-    columns = [KEYS.index(key) for key in whole.program.plans[0].partition]
+    keys = whole.program.plans[0].partition
+
+    def part_of(row: Row) -> int:
+        texts = texts_of(row, lookups)
+        return sum("".join(texts[key] for key in keys).encode()) % len(parts)
+
     for number, chunk in enumerate(chunks):
         expected = step(whole, number, chunk)
-        outcomes = [
-            step(
-                part, number, [row for row in chunk if sum("".join(row[c] for c in columns).encode()) % len(parts) == n]
-            )
-            for n, part in enumerate(parts)
-        ]
+        outcomes = [step(part, number, [row for row in chunk if part_of(row) == n]) for n, part in enumerate(parts)]
         assert set().union(*(holding(part) for part in parts)) == holding(whole)
         found = sorted((d for o in outcomes for d in o.detections), key=lambda d: rank(pattern, tuple(d.key.values())))
         assert found == list(expected.detections)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.joined import RowLookups
 from tillwatch.engine.times import TimeRule
 from tillwatch.patterns.catalogue import built_in_features, read_pattern
 from tillwatch.patterns.compiler import Compiler
@@ -24,7 +25,7 @@ from tillwatch.patterns.features import parse_filter
 from tillwatch.patterns.history import following, joined
 from tillwatch.patterns.program import Program
 from tillwatch.testing.conditions import drawn_lookups, drawn_patterns, drawn_streams, filters
-from tillwatch.testing.folding import DIGITS, KEYS, Key, Lookups, Row, frame_of, lookup_data
+from tillwatch.testing.folding import DIGITS, KEYS, NAMES, Key, Lookups, Row, frame_of, lookup_data
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.sharded import Sharded
 from tillwatch.testing.terms import Drawn
@@ -56,8 +57,8 @@ def history(sets: Sequence[Chosen], chunks: Sequence[int], lookups: Lookups) -> 
     """All of them as one program."""
     programs: list[Program] = []
     for chosen, chunk in zip(sets, chunks, strict=True):
-        read = [read_pattern(p.file(name), "p.yaml", None, KEYS) for name, p in chosen.items()]
-        program = Compiler(built_in_features(), {s.name: s for s in lookups}, DIGITS, KEYS).program(read)
+        read = [read_pattern(p.file(name), "p.yaml", None, NAMES) for name, p in chosen.items()]
+        program = Compiler(built_in_features(), {s.name: s for s in lookups}, DIGITS, NAMES).program(read)
         programs.append(following(programs[-1], program, chunk) if programs else program)
     return joined(programs, chunks)
 
@@ -211,12 +212,13 @@ def check_edits(
         amounts=any("amount" in table.grain for table in program.tables),
     )
     columns = (*KEYS, "amount", *(["time"] if program.windows else []))
-    kept = parse_filter(where[0], KEYS) if where[0] else None
-    decoder = Decoder({c: c for c in columns}, DIGITS, negative=True, detail=detail, where=kept)
+    kept = parse_filter(where[0], NAMES) if where[0] else None
     data = [lookup_data(spec, values) for spec, values in lookups.items()]
     data += [lookup_data(spec, values, chunk) for chunk, some in later for spec, values in some.items()]
+    by_row = RowLookups.of(data, {})
+    decoder = Decoder({c: c for c in columns}, DIGITS, negative=True, detail=detail, where=kept, lookups=by_row)
     fold = Fold(program, decoder, data)
-    decoded = decoder.decode([frame_of(chunk) for chunk in stream])
+    decoded = decoder.decode([frame_of(chunk) for chunk in stream], range(len(stream)))
     told = expected(sets, chunks, stream, lookups, where[1], later)
     outcomes = [fold.step(n, chunk.rows, chunk.clock) for n, chunk in enumerate(decoded)]
     assert [told_of(o) for o in outcomes] == told

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tillwatch.config import PatternChoice
 from tillwatch.engine.decode import Decoder
 from tillwatch.engine.fold import Fold
+from tillwatch.engine.joined import Require, RowLookups
 from tillwatch.engine.lookup import LookupData
+from tillwatch.model import STANDARD_KEYS
 from tillwatch.patterns.catalogue import built_in_features, load_patterns
 from tillwatch.patterns.compiler import Compiler
 from tillwatch.patterns.features import parse_filter
@@ -19,6 +21,7 @@ from tillwatch.patterns.program import LookupSpec, Program
 from tillwatch.testing import oracle
 
 COLUMNS = {c: c for c in ("customer", "merchant", "gender", "category", "amount")}
+SEGMENT = LookupSpec("segment", ("customer",), "text")
 IMPORTANCE = LookupSpec("importance", ("customer", "merchant"), "float")
 
 customers = st.sampled_from([f"C{i}" for i in range(9)])
@@ -50,8 +53,12 @@ wheres = st.sampled_from(
         ("gender <> 'M'", "gender <> 'M'"),
         ("merchant = 'M0' or amount < 22.50005", "merchant = 'M0' OR units < 225000.5"),
         ("not (customer in ('C1', 'C2') and amount >= 1)", "NOT (customer IN ('C1', 'C2') AND units >= 10000)"),
+        ("segment <> 'gold'", "segment <> 'gold'"),
+        ("segment is null or not (segment <> 'gold')", "segment IS NULL OR NOT (segment <> 'gold')"),
     ]
 )
+segments = st.dictionaries(customers, st.sampled_from(["gold", "new", None]), min_size=3)
+requires: st.SearchStrategy[Require | None] = st.sampled_from([None, "quarantine", "mark"])
 share = st.sampled_from(["0", "0.1", "0.25", "0.5", "0.75", "0.9", "1"])
 
 
@@ -103,6 +110,12 @@ def lookup(weights: dict[tuple[str, str], list[str]]) -> LookupData:
     return LookupData(IMPORTANCE, pl.DataFrame(rows, schema=schema), "")
 
 
+def customers_known(known: dict[str, str | None]) -> LookupData:
+    """The known customers, some without a segment."""
+    data = {"customer": [*known], "value": [*known.values()]}
+    return LookupData(SEGMENT, pl.DataFrame(data, schema=dict.fromkeys(data, pl.String)), "")
+
+
 def frame(chunk: list[dict[str, str]]) -> pl.DataFrame:
     """A chunk as it would have been landed."""
     return pl.DataFrame(chunk, schema=dict.fromkeys(COLUMNS, pl.String))
@@ -127,20 +140,24 @@ def assert_tables_equal(fold: Fold, expected: oracle.OracleState) -> None:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(streams(), thresholds(), weights, wheres)
+@given(streams(), thresholds(), weights, wheres, segments, requires)
 def test_detections_and_state_equal_the_batch_query_after_every_prefix(
     chunks: list[list[dict[str, str]]],
     chosen: dict[str, dict[str, Decimal]],
     weights: dict[tuple[str, str], list[str]],
     where: tuple[str | None, str],
+    known: dict[str, str | None],
+    require: Require | None,
 ) -> None:
-    """What holds, what is detected and what is counted are those of SQL over all rows so far, chunk by chunk."""
-    decoder = Decoder(COLUMNS, where=parse_filter(where[0]) if where[0] else None)
+    """What holds, what is detected, counted and marked are those of SQL over all rows so far, chunk by chunk."""
+    kept = parse_filter(where[0], [*STANDARD_KEYS, "segment"]) if where[0] else None
+    rows_in = RowLookups.of([customers_known(known)], {"segment": require} if require else {})
+    decoder = Decoder(COLUMNS, where=kept, lookups=rows_in)
     fold = Fold(program(chosen), decoder, [lookup(weights)])
     weight_rows = [{"customer": c, "merchant": m, "weight": w} for (c, m), ws in weights.items() for w in ws]
-    batch = oracle.Oracle(weight_rows, where[1])
+    batch = oracle.Oracle(weight_rows, where[1], known, require)
     patterns, seen = sql_patterns(chosen), set()
-    counted = rejected = filtered = 0
+    counted = rejected = filtered = marked = 0
     for number, chunk in enumerate(chunks):
         (decoded,) = decoder.decode([frame(chunk)])
         outcome = fold.step(number, decoded.rows)
@@ -159,7 +176,9 @@ def test_detections_and_state_equal_the_batch_query_after_every_prefix(
         counted += len(decoded.rows)
         rejected += len(decoded.rejects)
         filtered += decoded.filtered
+        marked += decoded.marked.get("segment", 0)
         assert (counted, rejected, filtered) == (state.counted, state.quarantined, state.filtered)
+        assert marked == state.marked
         assert_tables_equal(fold, state)
 
 

@@ -18,7 +18,7 @@ from tillwatch.engine.judge import Judge
 from tillwatch.engine.late import Lateness
 from tillwatch.model import Detection
 from tillwatch.testing.conditions import drawn_lookups, filters
-from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step
+from tillwatch.testing.folding import KEYS, Key, Lookups, Row, fold_of, frame_of, holding, pattern_text, step, texts_of
 from tillwatch.testing.lives import Life, RowLife, pattern_life
 from tillwatch.testing.prefixes import Prefixes
 from tillwatch.testing.terms import Drawn
@@ -30,7 +30,7 @@ lateness = st.sampled_from([0, 0, 1_000_000, 2_500_000])
 wheres = st.one_of(st.just((None, "true")), st.just((None, "true")), filters())
 
 
-def texts_of(patterns: Sequence[Drawn]) -> list[str]:
+def files_of(patterns: Sequence[Drawn]) -> list[str]:
     """The files of patterns."""
     return [p.file(f"P{n}") for n, p in enumerate(patterns)]
 
@@ -52,7 +52,7 @@ def test_windows_hold_what_sql_says_after_every_chunk(
 ) -> None:
     """Keys that hold, detections with their evidence, and later turns are those of SQL over all rows so far that pass
     the filters, also when the fold is made again from its tables and the rows that its windows reach back to."""
-    fold = fold_of(texts_of(patterns), lookups, 0, where[0])
+    fold = fold_of(files_of(patterns), lookups, 0, where[0])
     with Prefixes(chunks, lookups, where[1]) as sql:
         answers = [sql.held(p) for p in patterns]
     lives = [Life(p) for p in patterns]
@@ -92,7 +92,7 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
     """The first true row of each key is detected, or each that follows one that was not, or each, with the values
     before it; whether the last one was true is kept. Rows that do not pass the filters are neither judged nor counted.
     """
-    fold = fold_of(texts_of(patterns), lookups, late, where[0])
+    fold = fold_of(files_of(patterns), lookups, late, where[0])
     truth = RowTruth(chunks, lookups, late, where[1])
     answers = [truth.true(p) for p in patterns]
     judged = [truth.seen(p) for p in patterns]
@@ -106,7 +106,7 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
         expected: list[Detection] = []
         turned: list[tuple[str, Key, bool, bool, bool]] = []
         for n, (pattern, life) in enumerate(zip(patterns, lives, strict=True)):
-            keys = {start + i: key_of(pattern, row) for i, row in enumerate(chunk) if start + i in judged[n]}
+            keys = {start + i: key_of(pattern, row, lookups) for i, row in enumerate(chunk) if start + i in judged[n]}
             found, turns = life.after([(key, place in answers[n], place) for place, key in keys.items()])
             made = [detection(pattern, n, number, keys[p], p - start + 1, answers[n][p]) for p in found]
             expected += sorted(made, key=lambda d: (d.customer, d.merchant, d.evidence["row"]))
@@ -121,7 +121,7 @@ def test_transactions_are_judged_as_sql_says_on_every_row(
 @given(always_true(), timed_streams())
 def test_every_value_is_that_of_sql_after_every_chunk(pattern: Drawn, chunks: list[list[Row]]) -> None:
     """Also those of keys that no row of the chunk has touched."""
-    fold = fold_of(texts_of([pattern]))
+    fold = fold_of(files_of([pattern]))
     (judge,) = fold.judges
     assert isinstance(judge, Judge)
     with Prefixes(chunks, {}) as sql:
@@ -138,7 +138,7 @@ def test_every_value_is_that_of_sql_after_every_chunk(pattern: Drawn, chunks: li
 @given(always_true(judge="transaction"), timed_streams(), lateness)
 def test_every_value_before_a_row_is_that_of_sql(pattern: Drawn, chunks: list[list[Row]], late: int) -> None:
     """Of all rows."""
-    fold = fold_of(texts_of([pattern]), lateness=late)
+    fold = fold_of(files_of([pattern]), lateness=late)
     truth = RowTruth(chunks, {}, late)
     answers = truth.true(pattern)
     truth.close()
@@ -154,9 +154,10 @@ def turns_of(outcome: Outcome) -> list[tuple[str, Key, bool, bool, bool]]:
     return [(t.pattern, tuple(t.key.values()), t.holds, t.cleared, t.shadow) for t in outcome.turns]
 
 
-def key_of(pattern: Drawn, row: Row) -> Key:
+def key_of(pattern: Drawn, row: Row, lookups: Lookups) -> Key:
     """A row's key, all of whose values are clean."""
-    return tuple(f"{float(row[len(KEYS)]):g}" if k == "amount" else row[KEYS.index(k)] for k in pattern.per)
+    texts = texts_of(row, lookups) | {"amount": f"{float(row[len(KEYS)]):g}"}
+    return tuple(texts[key] for key in pattern.per)
 
 
 def detection(pattern: Drawn, n: int, chunk: int, key: Key, row: int, values: dict[str, object]) -> Detection:
@@ -179,7 +180,7 @@ def again(
     where: str | None,
 ) -> Fold:
     """The fold made anew, as after a restart."""
-    new = fold_of(texts_of(patterns), lookups, late, where)
+    new = fold_of(files_of(patterns), lookups, late, where)
     snapshot.restore(new, [snapshot.whole_table(fold, t.spec.name) for t in fold.tables.values()])
     for n, judge in enumerate(fold.judges):
         slots = judge.detected.nonzero()[0]

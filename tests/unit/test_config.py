@@ -26,7 +26,7 @@ SMALLEST_SHOWN = """The smallest configuration is:
   lookups:
     importance: ./CustomerImportance.csv
 """
-TOP_KEYS = "source, columns, where, time, amounts, lookups, features, landing, quarantine, state, detections, "
+TOP_KEYS = "source, columns, where, time, amounts, lookups, require, features, landing, quarantine, state, detections, "
 TOP_KEYS += "outputs, reports, backtests, alerts, dashboard, logs, metrics, engine, spark, patterns, shadow"
 SECRET_SAID = "a secret must not stand in the configuration; write ${NAME} and set that variable"
 
@@ -85,6 +85,7 @@ def test_smallest(folder: Path) -> None:
                 "refresh": "auto",
             }
         },
+        "require": {},
         "features": {},
         "landing": {"uri": str(folder / "tillwatch-data/landing"), "format": "parquet", "layout": "flat", "keep": None},
         "quarantine": str(folder / "tillwatch-data/quarantine"),
@@ -148,7 +149,9 @@ def test_full(folder: Path) -> None:
     smallest = settings_of("source: ./transactions.csv\nlookups: {importance: ./CustomerImportance.csv}\n")
     assert full.source == smallest.source
     assert full.columns.model_dump() == smallest.columns.model_dump()
-    assert (full.amounts, full.lookups, full.engine) == (smallest.amounts, smallest.lookups, smallest.engine)
+    assert (full.amounts, full.engine) == (smallest.amounts, smallest.engine)
+    assert full.lookups["importance"] == smallest.lookups["importance"]
+    assert (full.texts[-1], full.require) == ("segment", {"segment": "mark"})
     assert full.features == {"spent": "sum(amount)"}
     assert full.landing.uri == str(folder / "data/landing")
     assert full.state == str(folder / "data/state.db")

@@ -281,7 +281,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, name: str) -> None:
     assert words in message and "\n" not in message
 
 
-@pytest.mark.parametrize("value", ["Weight", "median(Weight)", "avg()", "avg(Weight) + 1", "avg(a, b)", ""])
+@pytest.mark.parametrize("value", ["median(Weight)", "avg()", "avg(Weight) + 1", "avg(a, b)", ""])
 def test_a_value_that_is_no_aggregate_is_told(value: str) -> None:
     """Only avg, sum, min, max and count of one column."""
     with pytest.raises(ConfigError, match=r"^lookups\.importance\.value: found '.*', expected avg, sum, min, max or"):

@@ -57,6 +57,7 @@ class Findings:
     detections: list[Detection] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
+    marked: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class _Kept:
     cleared_plans: Sequence[FilePlan]
     chunks: Mapping[int, ChunkRecord]
     quarantined: Mapping[str, int]
+    marked: Mapping[str, int]
     plans: Sequence[FilePlan]
     tables: Mapping[str, TableRows]
 
@@ -173,6 +175,7 @@ def _kept(pipeline: Pipeline) -> _Kept:
             state.files_planned("cleared"),
             {c.number: c for c in state.chunks()},
             state.quarantined(),
+            state.marked(),
             state.files_planned(),
             {shape.name: state.load_table(shape) for shape in shapes},
         )
@@ -227,6 +230,7 @@ class _Reading:
                 self._compare_tables(number + 1)
             self._progress(done, len(numbers))
         self._compare_reasons()
+        self._compare_marked()
         return self._found
 
     def _read(self, number: int) -> Chunk | None:
@@ -260,7 +264,7 @@ class _Reading:
         return None
 
     def _take(self, batch: Sequence[Chunk]) -> None:
-        decoded = self._decoder.decode([c.frame for c in batch])
+        decoded = self._decoder.decode([c.frame for c in batch], [c.info.number for c in batch])
         for chunk, read in zip(batch, decoded, strict=True):
             rows = self._fold.admit(read) if not self._removed else read
             number = chunk.info.number
@@ -279,6 +283,7 @@ class _Reading:
             elif not self._removed:
                 self._fold.absorb(number, rows.rows, rows.clock)
             self._found.reasons.update(quarantine.by_code(rows.rejects))
+            self._found.marked.update(rows.marked)
 
     def _account(self, number: int, rows: int, counted: int, wrong: int, filtered: int) -> None:
         record = self._kept.chunks.get(number)
@@ -307,6 +312,12 @@ class _Reading:
                 )
         elif noted != dict(self._found.reasons):
             self._found.accounts.append(f"quarantined by reason {dict(self._found.reasons)}, the state says {noted}")
+
+    def _compare_marked(self) -> None:
+        noted, found = Counter(self._kept.marked), self._found.marked
+        if found - noted or (noted != found and not self._removed):
+            there = "in chunks that are kept, " if self._removed else ""
+            self._found.accounts.append(f"marked by lookup {dict(found)}, {there}the state says {dict(noted)}")
 
     def _extra_in_quarantine(self) -> None:
         """Files for processed chunks of which no row was rejected."""

@@ -151,6 +151,8 @@ def _rows(found: Status) -> Iterator[Row]:
     yield "quarantined", _quarantined(found)
     if found.filtered:
         yield "filtered", many(found.filtered, "row")
+    if found.marked:
+        yield "marked", ", ".join(f"{many(rows, 'row')} not in {lookup}" for lookup, rows in found.marked.items())
     yield "detections", by_pattern(found.detections)
     if found.shadow:
         yield "in shadow", by_pattern(found.shadow)

@@ -32,6 +32,7 @@ _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60)}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,29}")
+_PLAIN = re.compile(r'\s*("[^"]+"|[\w ]+?)\s*')
 _KNOWN = ("customer", "merchant", "category", "gender", "amount", "time")  # the last too short to be misspelt
 _TAKEN = ("id", "value")  # columns of the state, and of lookups
 _PASSWORD = re.compile(r"[?&]\w*password=", re.IGNORECASE)
@@ -146,6 +147,25 @@ def _key_name(value: object) -> str:
         if near := get_close_matches(value.lower(), _KNOWN[:-1], n=1, cutoff=0.87):
             _refuse(f"expected a name that cannot be taken for '{near[0]}': did you mean that?")
     return value
+
+
+def plain_column(value: str) -> str | None:
+    """The column that the value of a lookup is, when it is not an aggregate.
+
+    >>> plain_column("Segment"), plain_column('"Segment (new)"'), plain_column("avg(Weight)")
+    ('Segment', 'Segment (new)', None)
+    """
+    match = _PLAIN.fullmatch(value)
+    return match[1].strip('"') if match else None
+
+
+def key_problem(name: str) -> str | None:
+    """Why a name cannot be that of a text column of one's own; None when it can."""
+    try:
+        _key_name(name)
+    except ValueError as error:
+        return str(error) or f"expected {KEY_NAME.words}"
+    return f"expected another name than {', '.join(_KNOWN)}" if name in _KNOWN else None
 
 
 def is_uri(place: str) -> bool:
@@ -390,6 +410,8 @@ KEY_NAME = Kind(
     "a name of at most 30 letters, digits and _, starting with a letter, not id or value", _key_name, schema=KEY
 )
 AGGREGATE = text("an SQL aggregate such as sum(amount)")
+LOOKUP_VALUE = optional_text("an SQL aggregate such as avg(Weight), or a column of texts")
+REQUIRE = one_of("quarantine", "mark")
 STATE = Kind("the path of a file, sqlite:///PATH, or postgresql://HOST/DATABASE?schema=NAME", _state, is_text=True)
 ENGINES = ("embedded", "spark")
 BUCKETS = Kind("a whole number from 1 to 10000, or null for as many as there are cores", _optional_whole)

@@ -35,6 +35,11 @@ lookups:
     uri: ./CustomerImportance.csv
     on: {customer: Source, merchant: Target}
     value: avg(Weight)
+  segment:
+    uri: ./customers.csv
+    on: {customer: id}
+    value: segment                   # a text of every row, for patterns and filters
+require: {segment: mark}             # or quarantine: what becomes of customers who are not in it
 features:
   spent: sum(amount)                 # a name of your own, for patterns of your own
 landing:

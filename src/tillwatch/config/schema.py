@@ -93,6 +93,8 @@ def _section(model: type[Section]) -> dict[str, Any]:
 def _field(name: str, field: FieldInfo) -> dict[str, Any]:
     if name == "patterns":
         schema = _patterns(field)
+    elif name == "require":
+        schema = {"anyOf": [_NAME, {"type": "array", "uniqueItems": True, "items": _NAME}, _value(field.annotation)]}
     else:
         schema = _value(field.annotation, field.metadata)
         if name in SHORT and _is_section(field.annotation):  # and no value of the same name within a section

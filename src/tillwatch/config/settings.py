@@ -145,8 +145,10 @@ class Lookup(Section):
         min_length=1,
         description="Key to the table's column that holds it: `customer`, `merchant`, another mapped key, or several.",
     )
-    value: Aggregate = Field(
-        default="avg(Weight)", description="SQL aggregate over all rows of a key; its value is joined."
+    value: Annotated[str | None, kinds.LOOKUP_VALUE] = Field(
+        default="avg(Weight)",
+        description="SQL aggregate over all rows of a key; its value is joined. Or the name of a column, whose text is "
+        "joined to every row of the key; or null, when only the keys are wanted, for `require`.",
     )
 
     refresh: Annotated[float | str, kinds.REFRESH] = Field(
@@ -166,6 +168,11 @@ class Lookup(Section):
     def in_database(self) -> bool:
         """Whether it is read from a database."""
         return self.table is not None or self.query is not None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it joins a text to every row."""
+        return self.value is not None and kinds.plain_column(self.value) is not None
 
     @model_validator(mode="after")
     def _of_a_database_one_table(self) -> Self:
@@ -347,6 +354,11 @@ class Settings(Section):
     lookups: Mapping[Name, Lookup] = Field(
         default={}, description="Reference tables by name; patterns use the name, such as `importance`."
     )
+    require: Mapping[Name, Annotated[Literal["quarantine", "mark"], kinds.REQUIRE]] = Field(
+        default={},
+        description="Lookups that the keys of every row must be in, such as `customers`, or a list of them: other rows "
+        "go to the quarantine. `{customers: mark}` counts them, and counts how many they are.",
+    )
     features: Mapping[Name, Aggregate] = Field(
         default={}, description="More features than the patterns bring: name to SQL aggregate."
     )
@@ -387,6 +399,11 @@ class Settings(Section):
         "`tillwatch detections --shadow`.",
     )
     _places: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The names of all text columns there can be, in the order of grains: those of rows, then those of lookups."""
+        return (*self.columns.keys, *(name for name, lookup in self.lookups.items() if lookup.is_text))
 
     def where(self, *path: str) -> str:
         """The place, file:line:column, of the value at `path`, such as `where("features", "big")`.

@@ -1,7 +1,7 @@
 """The tree of the file with its short forms written out, and what `--set` changes in it.
 
-Written out, `source`, `landing`, `detections` and every lookup are mappings with `uri`, and `patterns` is a
-mapping of reference (id, file or folder) to thresholds.
+Written out, `source`, `landing`, `detections` and every lookup are mappings with `uri`, `patterns` is a mapping of
+reference (id, file or folder) to thresholds, and `require` one of lookups to what becomes of other rows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tillwatch.config.yaml import (
 from tillwatch.errors import ConfigError
 
 SHORT = ("source", "landing", "detections")
+REQUIRE_WORDS = "the name of a lookup, a list of names, or a mapping such as {customers: mark}"
 PATTERNS_WORDS = "a list such as [PatId1, ./my-patterns/], or a mapping of these to thresholds"
 
 
@@ -34,6 +35,8 @@ def written_out(root: MapNode, problems: list[Problem]) -> MapNode:
     if isinstance(lookups, MapNode):
         written = {name: _with_uri(node) for name, node in lookups.items.items()}
         items["lookups"] = MapNode(lookups.place, written, lookups.keys)
+    if "require" in items:
+        items["require"] = _required(items["require"], problems)
     if "patterns" in items:
         before = len(problems)
         patterns = _patterns(items["patterns"], problems)
@@ -42,6 +45,22 @@ def written_out(root: MapNode, problems: list[Problem]) -> MapNode:
         else:
             items["patterns"] = patterns
     return MapNode(root.place, items, root.keys)
+
+
+def _required(node: Node, problems: list[Problem]) -> Node:
+    """A mapping of lookups to what becomes of other rows; a name alone stands for the quarantine."""
+    if isinstance(node, MapNode) or (isinstance(node, ScalarNode) and node.value is None):
+        return _or_empty(node)
+    items: dict[str, Node] = {}
+    keys: dict[str, Place] = {}
+    for item in node.items if isinstance(node, ListNode) else [node]:
+        if not isinstance(item, ScalarNode) or not isinstance(item.value, str):
+            problems.append(Problem(item.place, f"require: found {item.shown()}, expected {REQUIRE_WORDS}"))
+        elif item.raw in items:
+            problems.append(Problem(item.place, f"require: '{shown_text(item.raw)}' is there twice"))
+        else:
+            items[item.raw], keys[item.raw] = ScalarNode(item.place, "quarantine", "quarantine"), item.place
+    return MapNode(node.place, items, keys)
 
 
 def _with_uri(node: Node) -> Node:

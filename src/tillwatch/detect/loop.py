@@ -234,14 +234,15 @@ class Detect:
         return self._retry(lambda: self._landing.read(number, columns))
 
     def _fold_batch(self, chunks: Sequence[Chunk]) -> Commit:
-        decoded = self._at_work.decoder.decode([c.frame for c in chunks])
+        decoded = self._at_work.decoder.decode([c.frame for c in chunks], [c.info.number for c in chunks])
         results, outcomes = [], []
         for chunk, read in zip(chunks, decoded, strict=True):
             rows = self._fold.admit(read)
             self._set_aside(chunk, rows)
             outcomes.append(self._fold.step(chunk.info.number, rows.rows, rows.clock))
             reasons = quarantine.by_code(rows.rejects)
-            results.append(ChunkResult(chunk.info, len(rows.rows), reasons, self._clock.now(), rows.filtered))
+            told = (len(rows.rows), reasons, self._clock.now(), rows.filtered, rows.marked)
+            results.append(ChunkResult(chunk.info, *told))
         return _commit(results, outcomes)
 
     def _set_aside(self, chunk: Chunk, decoded: Decoded) -> None:

@@ -108,7 +108,7 @@ def read_again(
         batch = range(start, min(start + BATCH_CHUNKS, numbers.stop))
         chunks = [retry(lambda n=n: landing.read(n, columns)) for n in batch]  # type: ignore[misc]
         _check_digests(chunks, digests)
-        yield from zip(batch, decoder.decode([c.frame for c in chunks]), strict=True)
+        yield from zip(batch, decoder.decode([c.frame for c in chunks], batch), strict=True)
         on_progress(batch.stop - numbers.start, len(numbers))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tillwatch.engine.decode import PLAIN, Decoder, Detail
 from tillwatch.engine.fold import PUNCTUAL, Fold
+from tillwatch.engine.joined import Require, RowLookups
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import Lookup
 from tillwatch.patterns.derived import Derived
@@ -21,7 +22,7 @@ class Setup:
     `meaning` is all that detections depend on beside the rows, `fingerprint` its hash, `rules` the patterns as they
     were written. `columns` maps logical names to column names, or to what is worked out from columns; `optional` ones
     may be missing from the source; only rows that pass `where` are counted; times are in seconds. `lookups` has every
-    version that was or is in force.
+    version that was or is in force; keys of rows are required to be in those named by `require`.
     """
 
     program: Program
@@ -37,6 +38,12 @@ class Setup:
     detail: Detail = PLAIN
     lateness: Lateness = PUNCTUAL
     where: Expr | None = None
+    require: Mapping[str, Require] = field(default_factory=dict)
+
+    @property
+    def row_lookups(self) -> RowLookups:
+        """The lookups that rows are looked up in."""
+        return RowLookups.of(self.lookups, self.require)
 
     def reading_for(self, others: Sequence[Setup]) -> Detail:
         """What is decoded of rows for these setups together, which read times alike."""
@@ -46,7 +53,8 @@ class Setup:
 
     def decoder(self) -> Decoder:
         """What decodes chunks."""
-        return Decoder(self.columns, self.program.digits, self.negative, self.optional, self.detail, self.where)
+        digits, optional, lookups = self.program.digits, self.optional, self.row_lookups
+        return Decoder(self.columns, digits, self.negative, optional, self.detail, self.where, lookups)
 
     def fold(self, decoder: Decoder) -> Fold:
         """The program, with nothing folded yet."""

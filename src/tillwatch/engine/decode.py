@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from tillwatch.engine.amounts import AmountDictionary
 from tillwatch.engine.derived import work_out
 from tillwatch.engine.dictionary import Dictionary, clean, clean_gender, cleaned
 from tillwatch.engine.filters import Filters
+from tillwatch.engine.joined import NO_LOOKUPS, RowIndex, RowLookups, dictionaries_of
+from tillwatch.engine.lookup import Lookup
 from tillwatch.engine.squares import square_digit
 from tillwatch.engine.times import TimeRule, parse
 from tillwatch.errors import PatternError
@@ -41,6 +44,7 @@ class Rows:
     `greatest` are its bounds. Filters on the amount need rows that stand for equal ones.
 
     `time` is in millionths; `number` counts the rows of the source file `source`. They are there where asked for.
+    `marked` says by the name of a lookup which rows it does not have.
     """
 
     codes: Mapping[str, Ints]
@@ -51,6 +55,7 @@ class Rows:
     time: Ints | None = None
     number: Ints | None = None
     source: str = ""
+    marked: Mapping[str, Bools] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.amount)
@@ -67,7 +72,9 @@ class Rows:
     def take(self, at: slice | NDArray[Any]) -> Rows:
         """Some of the rows."""
         time, number = (None if v is None else v[at] for v in (self.time, self.number))
-        return Rows({c: v[at] for c, v in self.codes.items()}, self.amount[at], None, None, None, time, number)
+        marked = {name: v[at] for name, v in self.marked.items()}
+        codes = {c: v[at] for c, v in self.codes.items()}
+        return Rows(codes, self.amount[at], time=time, number=number, marked=marked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,12 @@ class Decoded:
         """How many valid rows do not count."""
         return 0 if self.passed is None else int(np.count_nonzero(~self.passed))
 
+    @property
+    def marked(self) -> dict[str, int]:
+        """How many of the rows that count a lookup does not have, by its name; those that have all are not named."""
+        counts = {name: int(np.count_nonzero(missing)) for name, missing in self.rows.marked.items()}
+        return {name: count for name, count in counts.items() if count}
+
 
 @dataclass(slots=True)
 class Decoder:
@@ -127,7 +140,7 @@ class Decoder:
 
     `columns` maps logical names to column names, or to what is worked out from columns; those in `optional` may be
     missing from a frame or null in a row, and are then not mapped there. `digits` are the fraction digits kept of
-    amounts. Of the valid rows those are kept that pass `where`.
+    amounts. Of the valid rows those are kept that pass `where`. `lookups` are those that rows are looked up in.
     """
 
     columns: Mapping[str, str | Derived]
@@ -136,27 +149,56 @@ class Decoder:
     optional: frozenset[str] = frozenset()
     detail: Detail = PLAIN
     where: Expr | None = None
+    lookups: RowLookups = NO_LOOKUPS
     dictionaries: dict[str, Dictionary] = field(init=False)
     _derived: dict[str, Derived] = field(init=False)
+    _texts: dict[str, Dictionary] = field(init=False)
+    _index: RowIndex = field(init=False)
 
     def __post_init__(self) -> None:
         self._derived = {name: c for name, c in self.columns.items() if isinstance(c, Derived)}
-        self.dictionaries = {
+        self._texts = {
             c: Dictionary(clean_gender if c == "gender" else clean) for c in self.columns if c not in ("amount", "time")
         }
+        self.dictionaries = self._texts | dictionaries_of(self.lookups.texts)
         if self.detail.amounts:
             self.dictionaries["amount"] = AmountDictionary(self.digits)
+        self._index = RowIndex(NO_LOOKUPS, (), self.dictionaries)  # that of the chunk is made when there is one
 
     @property
     def sources(self) -> list[str]:
         """The columns of the source that are read."""
         return sources_of(self.columns)
 
-    def decode(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
-        """Decodes frames in one go, for speed; each is judged on its own."""
+    def expect(self, versions: Iterable[Lookup]) -> None:
+        """Takes versions of lookups that come into force at chunks to come."""
+        known = self.lookups
+        more = RowLookups.of(versions, known.require).lookups
+        self.lookups = replace(known, lookups=(*known.lookups, *more))
+
+    def decode(self, frames: Sequence[pl.DataFrame], numbers: Sequence[int] = ()) -> list[Decoded]:
+        """Decodes frames in one go, for speed; each is judged on its own.
+
+        `numbers` are those of the chunks, without which the first versions of lookups count. Where lookups that rows
+        are looked up in change on the way, there are several goes.
+        """
+        decoded: list[Decoded] = []
+        pairs = zip(frames, numbers or [0] * len(frames), strict=True)
+        for _, some in groupby(pairs, lambda pair: [id(version) for version in self.lookups.at(pair[1])]):
+            alike = list(some)
+            self._look_up_in(self.lookups.at(alike[0][1]))
+            decoded += self._decoded([frame for frame, _ in alike])
+        return decoded
+
+    def _look_up_in(self, versions: tuple[Lookup, ...]) -> None:
+        """Rows are looked up in these versions from now on."""
+        if not self._index.is_of(versions):
+            self._index = RowIndex(self.lookups, versions, self.dictionaries)
+
+    def _decoded(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         frame = self._joined(frames)
         # One select, so that Polars works on the columns in parallel.
-        texts = {c: d for c, d in self.dictionaries.items() if c != "amount"}
+        texts = self._texts
         raw = frame.select(*(d.raw_codes(c) for c, d in texts.items()), self._scaled(pl.col("amount")))
         codes = {c: d.cleaned(frame[c], raw[c].to_numpy()) for c, d in texts.items()}
         amount, numeric = self._amounts(frame["amount"], raw["amount"])
@@ -167,10 +209,15 @@ class Decoder:
             valid &= frame[_problem(column)].is_null().to_numpy()
         if not self.negative:
             valid &= ~self._below_zero(frame["amount"], amount)
-        rows = Rows(codes, amount)
+        joined, missing = self._index.columns(codes)
+        marked = {name: rows for name, rows in missing.items() if self.lookups.require[name] == "mark"}
+        rows = Rows(codes | joined, amount, marked=marked)
         if self.detail != PLAIN:
             rows, valid = self._detailed(frame, rows, valid)
-        return self._split(frames, frame, rows, valid)
+        refused = {name: rows for name, rows in missing.items() if name not in marked}
+        for lacking in refused.values():
+            valid &= ~lacking
+        return self._split(frames, frame, rows, valid, refused)
 
     def _detailed(self, frame: pl.DataFrame, rows: Rows, valid: Bools) -> tuple[Rows, Bools]:
         """The rows with times, numbers and codes of amounts, as far as these are asked for."""
@@ -193,7 +240,7 @@ class Decoder:
 
     def _select(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The mapped columns by their logical names, as text, absent ones empty."""
-        wanted = dict.fromkeys([*self.dictionaries, "amount", *(["time"] if self.detail.times else [])])
+        wanted = [*self._texts, "amount", *(["time"] if self.detail.times else [])]
         have = set(frame.columns)
         exprs = [
             _as_text(self.columns[c], frame.schema).fill_null(_UNMAPPED if c in self.optional else "").alias(c)
@@ -228,7 +275,12 @@ class Decoder:
         return below
 
     def _split(
-        self, frames: Sequence[pl.DataFrame], frame: pl.DataFrame, rows: Rows, valid: NDArray[np.bool_]
+        self,
+        frames: Sequence[pl.DataFrame],
+        frame: pl.DataFrame,
+        rows: Rows,
+        valid: Bools,
+        refused: Mapping[str, Bools],
     ) -> list[Decoded]:
         ends = np.cumsum([f.height for f in frames])
         out = []
@@ -240,9 +292,13 @@ class Decoder:
                 out.append(self._filtered(mine, ()))
                 continue
             self._check_times(frame[start:stop], keep)
-            wrong = (np.flatnonzero(~keep) + start).tolist()
             kept = replace(mine.take(keep), source=mine.source)
-            out.append(self._filtered(kept, tuple(self._reject(frame, row, start) for row in wrong)))
+            wrong = (np.flatnonzero(~keep) + start).tolist()
+            rejects = tuple(
+                Reject(row - start, *(self._problem_of(frame, row) or self._lacking(rows, row, refused)))
+                for row in wrong
+            )
+            out.append(self._filtered(kept, rejects))
         return out
 
     def _check_times(self, chunk: pl.DataFrame, valid: Bools) -> None:
@@ -265,25 +321,34 @@ class Decoder:
         passed = Filters(self.dictionaries, self.digits).mask(self.where, rows)
         return Decoded(replace(rows.take(passed), source=rows.source), rejects, passed, rows.time)
 
-    def _reject(self, frame: pl.DataFrame, row: int, start: int) -> Reject:
+    def _problem_of(self, frame: pl.DataFrame, row: int) -> tuple[str, str] | None:
+        """Why a row is not valid, as far as that is to be seen in it: a code word and the reason."""
         cells = frame.row(row, named=True)
         if cells[MALFORMED] is not None:
-            return Reject(row - start, "malformed", cells[PROBLEM] or "malformed")
-        for column in (c for c in self.dictionaries if c != "amount"):
+            return "malformed", cells[PROBLEM] or "malformed"
+        for column in self._texts:
             if problem := cells.get(_problem(column)):
-                return self._not_computed(row - start, column, problem)
+                return self._not_computed(column, problem)
             if column != "gender" and clean(cells[column]) == "":
-                return Reject(row - start, f"{column}_empty", f"{column} ({self.columns[column]}) is empty")
+                return f"{column}_empty", f"{column} ({self.columns[column]}) is empty"
         if problem := cells.get(_problem("amount")):
-            return self._not_computed(row - start, "amount", problem)
-        if (wrong := self._amount_problem(cells["amount"])) is None:
-            assert self.detail.times is not None
-            wrong = self.detail.times.problem(cells["time"], str(self.columns["time"]))
-        return Reject(row - start, *wrong)
+            return self._not_computed("amount", problem)
+        return self._amount_problem(cells["amount"]) or self._time_problem(frame, row)
 
-    def _not_computed(self, row: int, column: str, problem: str) -> Reject:
+    def _not_computed(self, column: str, problem: str) -> tuple[str, str]:
         name = f"{column} ({self.columns[column]})"
-        return Reject(row, f"{column}_not_computed", f"{name} cannot be worked out: {problem}")
+        return f"{column}_not_computed", f"{name} cannot be worked out: {problem}"
+
+    def _time_problem(self, frame: pl.DataFrame, row: int) -> tuple[str, str] | None:
+        rule = self.detail.times
+        if rule is None or rule.read(frame["time"][row : row + 1]).null_count() == 0:
+            return None
+        return rule.problem(frame["time"][row], str(self.columns["time"]))
+
+    def _lacking(self, rows: Rows, row: int, refused: Mapping[str, Bools]) -> tuple[str, str]:
+        """Which lookup does not have a row."""
+        name = next(name for name, lacking in refused.items() if lacking[row])
+        return f"{name}_unknown", self._index.problem(name, rows.codes, row, self.dictionaries)
 
     def _amount_problem(self, text: str) -> tuple[str, str] | None:
         bare = clean(text).strip()

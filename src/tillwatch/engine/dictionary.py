@@ -53,6 +53,9 @@ def clean_gender(text: str) -> str:
 class Dictionary:
     """Codes 0, 1, 2 … for cleaned texts. The same text always has the same code; other spellings share it."""
 
+    unknown: int | None = None
+    """The code of a text that is not known; None where there is none such."""
+
     def __init__(self, cleaner: Callable[[str], str] = clean) -> None:
         self.values: list[str] = []
         self._codes: dict[str, int] = {"": EMPTY}
@@ -110,3 +113,14 @@ class Dictionary:
     def texts(self, codes: Ints) -> list[str]:
         """The cleaned texts of codes."""
         return [self.values[c] for c in codes.tolist()]
+
+
+class NullableDictionary(Dictionary):
+    """Of texts that may be unknown: the empty text stands for that, and has a code like any other."""
+
+    unknown = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values, self._codes = [""], {"": self.unknown}
+        self._cleaned = np.array([self.unknown], np.int64)

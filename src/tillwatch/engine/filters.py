@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tillwatch.engine.dictionary import Dictionary
-from tillwatch.patterns.expression import And, Compare, Expr, Name, Not, Number, Or, Text, Truth
+from tillwatch.patterns.expression import And, Compare, Expr, IsNull, Name, Not, Number, Or, Text, Truth
 
 if TYPE_CHECKING:
     from tillwatch.engine.decode import Rows
@@ -28,22 +28,37 @@ class Filters:
         self._digits = digits
 
     def mask(self, where: Expr, rows: Rows) -> Bools:
-        """Which rows the filter keeps."""
+        """Which rows the filter keeps: those for which it is true, and neither false nor unknown."""
+        return self._is(where, rows, truth=True)
+
+    def _is(self, where: Expr, rows: Rows, *, truth: bool) -> Bools:
+        """For which rows the filter is true, or false."""
         match where:
-            case And(left=left, right=right):
-                return self.mask(left, rows) & self.mask(right, rows)
-            case Or(left=left, right=right):
-                return self.mask(left, rows) | self.mask(right, rows)
+            case And(left=left, right=right) | Or(left=left, right=right):
+                a, b = self._is(left, rows, truth=truth), self._is(right, rows, truth=truth)
+                return a & b if isinstance(where, And) == truth else a | b
             case Not(x=x):
-                return ~self.mask(x, rows)
+                return self._is(x, rows, truth=not truth)
             case Truth(value=value):
-                return np.full(len(rows), value)
+                return np.full(len(rows), value == truth)
+            case IsNull(x=Name(name=name)):
+                known = self._known(name, rows)
+                return ~known if truth else known
             case Compare(op=op, left=Name(name=name), right=Text(value=text)):
-                equal: Bools = rows.codes[name] == self._dictionaries[name].code(text)
-                return equal if op == "=" else ~equal
+                dictionary = self._dictionaries[name]
+                equal: Bools = (rows.codes[name] == dictionary.code(text)) == ((op == "=") == truth)
+                return equal if dictionary.unknown is None else equal & self._known(name, rows)
             case Compare(op=op, left=Name(), right=Number(value=number)):
-                return compare_scaled(rows.amount if rows.least is None else rows.least, op, number, self._digits)
+                amounts = rows.amount if rows.least is None else rows.least
+                passed = compare_scaled(amounts, op, number, self._digits)
+                return passed if truth else ~passed
         raise AssertionError(f"the compiler let a filter through that is none: {where}")
+
+    def _known(self, name: str, rows: Rows) -> Bools:
+        """For which rows a text column is known."""
+        unknown = self._dictionaries[name].unknown
+        known: Bools = np.ones(len(rows), np.bool_) if unknown is None else rows.codes[name] != unknown
+        return known
 
 
 def compare_scaled(values: Ints, op: str, number: Decimal, digits: int) -> Bools:

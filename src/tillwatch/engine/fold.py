@@ -69,7 +69,7 @@ class Fold:
         self.tables: dict[Grain, Table] = {
             t.grain: Table(t, tuple(g for g in grains if set(g) < set(t.grain)), self._filters) for t in program.tables
         }
-        self._joins = Joins(lookups, self.tables, decoder.dictionaries)
+        self._joins = Joins([v for v in lookups if v.spec.is_feature], self.tables, decoder.dictionaries)
         self._lateness, self._rings_kept = lateness, rings_kept
         self.windows = self._new_windows()
         self.judges = [self.judge_of(plan) for plan in program.plans]
@@ -106,8 +106,10 @@ class Fold:
         return self._joins.later
 
     def expect(self, versions: Iterable[Lookup]) -> None:
-        """Takes versions of lookups that come into force at chunks to come."""
-        self._joins.expect(versions)
+        """Takes versions of lookups that come into force at chunks to come; rows are looked up in them too."""
+        new = list(versions)
+        self._joins.expect(version for version in new if version.spec.is_feature)
+        self.decoder.expect(new)
 
     def _join(self, chunk: int) -> None:
         """Brings versions of lookups into force; patterns that use one are judged anew, for all keys."""

@@ -45,8 +45,9 @@ class Lookup(Protocol):
 class LookupData:
     """A lookup as it was read: `frame` has the key columns (clean, distinct) and `value`.
 
-    `value` is Int64 (counts, and decimals scaled by the program's digits) or Float64 (averages). `digest` is
-    the SHA-256 of the file it came from. It is in force from chunk `first` on.
+    `value` is Int64 (counts, and decimals scaled by the program's digits), Float64 (averages), String, or Boolean:
+    true, of a lookup that has keys only. It is null for keys that are there without a value, which only lookups have
+    whose keys are required. `digest` is the SHA-256 of the file it came from. It is in force from chunk `first` on.
     """
 
     spec: LookupSpec
@@ -55,14 +56,20 @@ class LookupData:
     first: int = 0
 
 
+def key_slots(spec: LookupSpec, frame: pl.DataFrame, dictionaries: Mapping[str, Dictionary]) -> tuple[KeySlots, Ints]:
+    """Numbers for the keys of a lookup, and those of its rows."""
+    codes = {k: dictionaries[k].distinct_codes(frame[k]) for k in spec.grain}
+    found = KeySlots(spec.grain, frame.height)
+    return found, found.add(codes, frame.height)
+
+
 class LookupIndex:
     """Finds a lookup's values by the codes of its keys."""
 
     def __init__(self, data: Lookup, dictionaries: Mapping[str, Dictionary]) -> None:
-        self.spec, frame = data.spec, data.frame
-        codes = {k: dictionaries[k].distinct_codes(frame[k]) for k in data.spec.grain}
-        self._slots = KeySlots(data.spec.grain, frame.height)
-        slots = self._slots.add(codes, frame.height)
+        self.spec = data.spec
+        frame = data.frame.drop_nulls("value")
+        self._slots, slots = key_slots(data.spec, frame, dictionaries)
         size = self._slots.size
         self._value: NDArray[Any] = np.zeros(size + 1, frame["value"].to_numpy().dtype)
         self._known = np.zeros(size + 1, np.bool_)

@@ -16,8 +16,8 @@ from tillwatch.engine.evidence import plain
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.running import Running
 from tillwatch.engine.values import Vector
-from tillwatch.patterns.expression import Compare, Expr, Name
-from tillwatch.patterns.kinds import text_compared
+from tillwatch.patterns.expression import Compare, Expr, IsNull, Name
+from tillwatch.patterns.kinds import null_text, text_compared
 from tillwatch.patterns.program import Plan, Use
 
 Ints = NDArray[np.int64]
@@ -118,12 +118,20 @@ class Seen:
         uses = self._judge.plan.uses
         if isinstance(node, Name):
             return self._feature(uses[str(node)])
+        if isinstance(node, IsNull) and (asked := null_text(node, uses)) is not None:
+            unknown = self._unknown(asked.name)
+            return Vector("bool", np.zeros(len(self._running.rows), np.bool_) if unknown is None else unknown)
         if isinstance(node, Compare) and (found := text_compared(node, uses)):
             column, text = found
             code = self._judge.dictionaries[column.name].code(text.value)
             equal: Bools = self._running.rows.codes[column.name] == code
-            return Vector("bool", equal if node.op == "=" else ~equal)
+            return Vector("bool", equal if node.op == "=" else ~equal, self._unknown(column.name))
         return None
+
+    def _unknown(self, column: str) -> Bools | None:
+        """For which rows a text column is unknown; None where it never is."""
+        code = self._judge.dictionaries[column].unknown
+        return None if code is None else self._running.rows.codes[column] == code
 
     def _feature(self, use: Use) -> Vector:
         if use.label not in self._known:
@@ -168,5 +176,7 @@ class Seen:
     def _texts(self, use: Use, rows: Ints) -> list[Any]:
         assert use.column is not None
         if use.kind == "text":
-            return self._judge.dictionaries[use.column].texts(self._running.rows.codes[use.column][rows])
+            dictionary, codes = self._judge.dictionaries[use.column], self._running.rows.codes[use.column][rows]
+            texts = zip(dictionary.texts(codes), codes.tolist(), strict=True)
+            return [None if code == dictionary.unknown else text for text, code in texts]
         return self._plain(use, rows)

@@ -149,8 +149,8 @@ class EvidenceView(View):
             return known(use.kind, self.facts["columns" if use.column else "features"][str(node)], self.digits)
         if isinstance(node, Compare) and (found := text_compared(node, self.plan.uses)):
             column, text = found
-            equal = self.facts["columns"][str(column)] == text.value
-            return Vector("bool", np.array([equal == (node.op == "=")]))
+            value = self.facts["columns"][str(column)]
+            return Vector("bool", np.array([(value == text.value) == (node.op == "=")]), np.array([value is None]))
         if isinstance(node, PercentRank | PercentileCont):
             part = "ranks" if isinstance(node, PercentRank) else "quantiles"
             return known("float", self.facts[part][show(node)]["value"], self.digits)

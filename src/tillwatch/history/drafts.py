@@ -14,7 +14,7 @@ from tillwatch.patterns.pattern import Pattern
 from tillwatch.pipeline import Pipeline
 from tillwatch.retry import Retry
 
-TRIED = ("patterns", "features", "columns", "amounts", "lookups", "time", "where")
+TRIED = ("patterns", "features", "columns", "amounts", "lookups", "require", "time", "where")
 """Keys of the configuration that detections depend on: what `--set` says of them is tried, and is not in force."""
 
 
@@ -59,8 +59,8 @@ def trial(config: Path, overrides: Sequence[str], drafts: Sequence[str], retry: 
     pipeline = Pipeline.open(config, in_force)
     now = Side(pipeline.composed, pipeline.read_setup(retry))
     settings = load(config, overrides)
-    configured = load_patterns(settings.patterns, settings.columns.keys)
-    asked, patterns = _taken_up(drafts, configured, settings.columns.keys)
+    configured = load_patterns(settings.patterns, settings.texts)
+    asked, patterns = _taken_up(drafts, configured, settings.texts)
     composed = compose(settings, patterns)
     same = composed.lookups == now.composed.lookups and settings.amounts.digits == pipeline.settings.amounts.digits
     draft = Side(composed, setup(composed, retry, now.setup.lookups if same else ()))

@@ -17,8 +17,8 @@ from tillwatch.engine.running import Running
 from tillwatch.engine.table import Touch
 from tillwatch.engine.values import Vector
 from tillwatch.history.clauses import View, known, one
-from tillwatch.patterns.expression import Compare, Expr, Name
-from tillwatch.patterns.kinds import text_compared
+from tillwatch.patterns.expression import Compare, Expr, IsNull, Name
+from tillwatch.patterns.kinds import null_text, text_compared
 
 _UNKNOWN = "\0"
 """A text that no key has: what is not known of the next transaction."""
@@ -47,13 +47,16 @@ class NextRowView(View):
         return float(text) if text is not None and name == "amount" else text
 
     def _leaf(self, node: Expr) -> Vector | None:
+        if isinstance(node, IsNull) and (asked := null_text(node, self.plan.uses)) is not None:
+            value = self._column(str(asked))
+            return Vector("bool", np.array([value == ""]), np.array([value is None]))
         if isinstance(node, Name):
             use = self.plan.uses[str(node)]
             return known(use.kind, self._column(str(node)), self.digits) if use.column else one(self._seen.value(node))
         if isinstance(node, Compare) and (found := text_compared(node, self.plan.uses)):
             column, text = found
             value = self._column(str(column))
-            if value is None:
+            if not value:
                 return Vector("bool", np.zeros(1, np.bool_), np.ones(1, np.bool_))
             return Vector("bool", np.array([(value == text.value) == (node.op == "=")]))
         return None

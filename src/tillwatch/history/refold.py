@@ -18,6 +18,7 @@ from tillwatch.detect.setup import Setup
 from tillwatch.engine.decode import Decoded
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.fold import Fold
+from tillwatch.engine.joined import is_by_row
 from tillwatch.errors import ConfigError
 from tillwatch.history.reading import batches
 from tillwatch.history.stepping import columns_of, compiled, fold_of, stepped
@@ -68,7 +69,7 @@ def alone(setup: Setup, pattern: str) -> Setup:
     own = compiled(program, [plan.pattern])
     own = replace(own, plans=tuple(replace(p, first=plan.first) for p in own.plans))  # not judged before it was there
     used = {name for table in own.tables for name in table.lookups}
-    lookups = [data for data in setup.lookups if data.spec.name in used]
+    lookups = [data for data in setup.lookups if data.spec.name in used or is_by_row(data.spec, setup.require)]
     return replace(setup, program=own, lookups=lookups, detail=replace(setup.detail, numbers=True))
 
 
@@ -154,6 +155,8 @@ def possible_rows(
     tests = [
         pl.col(column).str.contains(key[name], literal=True).fill_null(True)
         for name in partition
-        if name not in _REWRITTEN and isinstance(column := columns[name], str) and frame.schema.get(column) == pl.String
+        if name not in _REWRITTEN
+        and isinstance(column := columns.get(name), str)  # not worked out, and not brought by a lookup
+        and frame.schema.get(column) == pl.String
     ]
     return frame.filter(*tests) if tests else frame

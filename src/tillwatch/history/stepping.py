@@ -34,6 +34,6 @@ def stepped(
     fold: Fold, numbers: Sequence[int], frames: Sequence[pl.DataFrame]
 ) -> Iterator[tuple[int, Decoded, Outcome]]:
     """Folds some chunks, given by their numbers and frames; each with its rows and what it brought."""
-    for number, decoded in zip(numbers, fold.decoder.decode(frames), strict=True):
+    for number, decoded in zip(numbers, fold.decoder.decode(frames, numbers), strict=True):
         admitted = fold.admit(decoded)
         yield number, admitted, fold.step(number, admitted.rows, admitted.clock)

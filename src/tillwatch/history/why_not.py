@@ -22,7 +22,7 @@ from tillwatch.history.reading import check_whole
 from tillwatch.history.refold import Progress, Refold, alone, plan_of, slot_of
 from tillwatch.history.stepping import fold_of
 from tillwatch.patterns.pattern import Pattern
-from tillwatch.patterns.program import Plan
+from tillwatch.patterns.program import Plan, Program
 from tillwatch.pipeline import Pipeline
 from tillwatch.retry import Retry
 
@@ -86,22 +86,22 @@ def why_not(
     when there is no state.
     """
     plan = plan_of(pipeline.composed.program, pattern)
-    key = key_of(plan, given, pipeline.composed.program.digits)
+    key = key_of(plan, given, pipeline.composed.program)
     setup = pipeline.read_setup(retry)
     if at is None:
         return _now(pipeline, setup, plan, key, retry)
     return _then(pipeline, alone(setup, pattern), key, at, retry, on_progress)
 
 
-def key_of(plan: Plan, given: Mapping[str, str], digits: int) -> dict[str, str]:
+def key_of(plan: Plan, given: Mapping[str, str], program: Program) -> dict[str, str]:
     """The key of a pattern from its parts as they were typed. Raises ConfigError when one is missing or too many."""
     per, name = plan.per, plan.pattern.id
     if wrong := [k for k in given if k not in per]:
         raise ConfigError(f"{name} is per {', '.join(per)}; '{wrong[0]}' is not one of its keys")
     if missing := [k for k in per if k not in given]:
         raise ConfigError(f"{name} is per {', '.join(per)}; say which {' and which '.join(missing)}")
-    key = {k: _cleaned(k, given[k], digits) for k in per}
-    if empty := [k for k, text in key.items() if not text]:
+    key = {k: _cleaned(k, given[k], program.digits) for k in per}
+    if empty := [k for k, text in key.items() if not text and k not in program.lookups]:
         raise ConfigError(f"{empty[0]} is empty: rows without it are not valid")
     return key
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tillwatch.lookups.configured import lookup_sources
 from tillwatch.lookups.reading import patience, read_lookup
 from tillwatch.lookups.refresh import Refresh
 from tillwatch.lookups.source import LookupSource, lookup_source
 from tillwatch.lookups.versions import kept
 
-__all__ = ["LookupSource", "Refresh", "kept", "lookup_source", "patience", "read_lookup"]
+__all__ = ["LookupSource", "Refresh", "kept", "lookup_source", "lookup_sources", "patience", "read_lookup"]

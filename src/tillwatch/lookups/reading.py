@@ -20,6 +20,7 @@ from tillwatch.errors import SourceError
 from tillwatch.lookups.files import file_table
 from tillwatch.lookups.postgres import database_table
 from tillwatch.lookups.source import LookupSource
+from tillwatch.lookups.texts import texts_of
 from tillwatch.retry import Retry
 from tillwatch.sources import open_source
 from tillwatch.sources.spool import local_copy
@@ -36,8 +37,8 @@ def patience(report: Callable[[str], None] = lambda text: None) -> Retry:
 def read_lookup(source: LookupSource, digits: int, retry: Retry | None = None) -> LookupData:
     """Reads and aggregates a lookup; sums are of integers scaled by 10^digits. A place elsewhere is asked with `retry`.
 
-    Raises SourceError when the table cannot be read, lacks a column, has a row that does not fit its header, or a value
-    that is no number.
+    Raises SourceError when the table cannot be read, lacks a column, has a row that does not fit its header, a value
+    that is no number, or two texts for a key.
     """
     if source.uri is None:
         return _read(source, digits)
@@ -64,16 +65,21 @@ def _read(source: LookupSource, digits: int) -> LookupData:
     try:
         table, digest = (database_table(source), "") if source.said_by else file_table(source)
         _check_columns(source, table.collect_schema().names())
-        rows = _parsed(source, table, digits, _as_it_is(source)).collect()
-        if rows["wrong"].sum():  # cleaning every value costs more than all the rest, and is seldom needed
-            rows = _parsed(source, table, digits, _cleaned(source)).collect()
+        found = _numbers(source, table, digits) if spec.is_feature else texts_of(source, table)
     except (OSError, PolarsError) as error:
         text = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise SourceError(f"lookup {source.name}: cannot read {source.place}: {text}") from None
+    values = found.rename({key: key.removeprefix("_") for key in source.on})
+    return LookupData(spec, values, digest or _digest(values))
+
+
+def _numbers(source: LookupSource, table: pl.LazyFrame, digits: int) -> pl.DataFrame:
+    rows = _parsed(source, table, digits, _as_it_is(source)).collect()
+    if rows["wrong"].sum():  # cleaning every value costs more than all the rest, and is seldom needed
+        rows = _parsed(source, table, digits, _cleaned(source)).collect()
     if rows["wrong"].sum():
         raise SourceError(_first_wrong(source, table, digits))
-    values = _finished(source, rows, digits).rename({key: key.removeprefix("_") for key in source.on})
-    return LookupData(spec, values, digest or _digest(values))
+    return _finished(source, rows, digits)
 
 
 def _digest(values: pl.DataFrame) -> str:
@@ -83,7 +89,7 @@ def _digest(values: pl.DataFrame) -> str:
 
 
 def _check_columns(source: LookupSource, names: list[str]) -> None:
-    wanted = [*source.on.values(), *([] if source.column == "*" else [source.column])]
+    wanted = [*source.on.values(), *([] if source.column in ("*", "") else [source.column])]
     missing = [c for c in wanted if c not in names]
     if missing:
         raise SourceError(
@@ -127,7 +133,7 @@ def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataF
         rows.with_columns(cleaned(pl.col(key)).alias(key) for key in source.on)
         .group_by(*source.on)
         .agg(pl.col("sum", "count", "size").sum(), pl.col("min").min(), pl.col("max").max())
-        .filter(pl.col("count") > 0, *(pl.col(key) != "" for key in source.on))
+        .filter((pl.col("count") > 0) | source.required, *(pl.col(key) != "" for key in source.on))
     )
     if (totals["size"].max() or 0.0) >= SUM_LIMIT:  # type: ignore[operator]
         raise SourceError(
@@ -135,7 +141,7 @@ def _finished(source: LookupSource, rows: pl.DataFrame, digits: int) -> pl.DataF
         )
     average = pl.col("sum").cast(pl.Float64) / (pl.col("count") * 10**digits).cast(pl.Float64)
     value = average if source.function == "avg" else pl.col(source.function)
-    return totals.select(*source.on, value.alias("value"))
+    return totals.select(*source.on, pl.when(pl.col("count") > 0).then(value).alias("value"))
 
 
 def _first_wrong(source: LookupSource, table: pl.LazyFrame, digits: int) -> str:

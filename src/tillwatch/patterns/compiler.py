@@ -13,9 +13,11 @@ from tillwatch.patterns.features import (
     NUMBER_COLUMNS,
     SPREADS,
     Feature,
+    check_nulls,
     columns_in,
     columns_of,
     grain_order,
+    of_known,
     plain_filter,
 )
 from tillwatch.patterns.kinds import ValueKind, check_kinds, feature_kind
@@ -48,7 +50,8 @@ def partition_key(per: Grain, uses: Mapping[str, Use], tree: Expr) -> Grain:
 class Compiler:
     """Resolves patterns one by one and collects the tables they need.
 
-    `keys` are the text columns that are mapped, in the order that they have in every grain.
+    `keys` are the text columns that are mapped, in the order that they have in every grain; those that lookups bring
+    are among them.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Compiler:
         self.keys = tuple(keys)
         self.order = grain_order(keys)
         self._own = [key for key in keys if key not in STANDARD_KEYS]
+        self._joined_texts = {name for name, spec in lookups.items() if spec.kind == "text"}
         self.tables: dict[Grain, dict[str, Accumulator]] = {}
         self.joined: dict[Grain, list[str]] = {}
 
@@ -115,8 +119,14 @@ class Compiler:
                 raise ExpressionError(
                     f"its feature '{clash[0]}' has the name of a lookup or column: rename one of them"
                 )
+            check_nulls(pattern.where, self.keys, self._joined_texts)
             uses = self._resolve(pattern, per, features)
             check_kinds(pattern.tree, uses)
+            check_nulls(
+                pattern.tree,
+                [name for name, use in uses.items() if use.column and use.kind == "text"],
+                self._joined_texts,
+            )
         except ExpressionError as error:
             raise pattern.error(error) from None
         self._table(per)
@@ -146,6 +156,7 @@ class Compiler:
         if pattern.judge == "transaction" and name.qualifier is None and name.name in (*self.keys, *NUMBER_COLUMNS):
             return self._column_use(name, features)
         if name.name in self.lookups:
+            self._check_feature(name)
             return self._lookup_use(name, per)
         grain = per if name.qualifier is None else (name.qualifier,)
         if name.qualifier is not None and name.qualifier not in per:
@@ -158,6 +169,8 @@ class Compiler:
         if feature is None:
             raise ExpressionError(self._unknown(name, features), name.start)
         self._check_mapped(f"'{name}'", columns_of(feature), name.start)
+        check_nulls(feature.where, self.keys, self._joined_texts)
+        feature = of_known(feature, self._joined_texts)
         spread = feature.kind if feature.kind in SPREADS else None
         made = Use(str(name), grain, feature_kind(feature), (), None, feature.kind == "avg", spread)
         if pattern.judge == "transaction" and feature.window is not None:
@@ -167,13 +180,27 @@ class Compiler:
 
     def _column_use(self, name: Name, features: Mapping[str, Feature]) -> Use:
         """A column of the transaction that is judged."""
-        if name.name in features or name.name in self.lookups:
+        if name.name in features or name.name in set(self.lookups) - self._joined_texts:
             raise ExpressionError(
                 f"'{name}' is a column of the transaction and also the name of a feature or lookup: rename that",
                 name.start,
             )
         kind: ValueKind = "text" if name.name in self.keys else "decimal"
         return Use(str(name), (), kind, (), column=name.name)
+
+    def _check_feature(self, name: Name) -> None:
+        match self.lookups[name.name].kind:
+            case "text":
+                raise ExpressionError(
+                    f"'{name}' is a text of every row: use it in filters, under per, or with judge: transaction. For a "
+                    f"number, lookups.{name.name}.value has to be an aggregate such as avg(Weight)",
+                    name.start,
+                )
+            case "bool":
+                raise ExpressionError(
+                    f"'{name}' has no value, only keys that rows are required to have: say lookups.{name.name}.value",
+                    name.start,
+                )
 
     def _lookup_use(self, name: Name, per: Grain) -> Use:
         spec = self.lookups[name.name]

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlglot import exp
@@ -19,6 +19,7 @@ from tillwatch.patterns.expression import (
     Compare,
     Expr,
     ExpressionError,
+    IsNull,
     Name,
     Not,
     Number,
@@ -145,6 +146,8 @@ def _check_filter(where: Expr, keys: Sequence[str]) -> None:
             _check_filter(where.x, keys)
         case Truth():
             return
+        case IsNull(x=Name() as column) if column.qualifier is None and column.name in keys:
+            return
         case Compare(op=op, left=Name() as column, right=Text() | Number() as value):
             _check_comparison(op, column, value, keys)
         case _:
@@ -191,5 +194,26 @@ def plain_filter(where: Expr | None) -> Expr | None:
             return Or(plain_filter(left) or left, plain_filter(right) or right)
         case Not(x=x):
             return Not(plain_filter(x) or x)
+        case IsNull(x=Name(name=name)):
+            return IsNull(Name(name))
         case _:
             return where
+
+
+def check_nulls(where: Expr | None, texts: Collection[str], nullable: Collection[str]) -> None:
+    """Only text columns that a lookup brings can be asked for whether they are null. Raises ExpressionError."""
+    asked = (n.x for n in walk(where) if isinstance(n, IsNull) and isinstance(n.x, Name)) if where is not None else ()
+    for column in asked:
+        if column.name in texts and column.name not in nullable:
+            raise ExpressionError(
+                f"'{column} is null' is never true: every valid row has a {column}; only texts of lookups can be null",
+                column.start,
+            )
+
+
+def of_known(feature: Feature, nullable: Collection[str]) -> Feature:
+    """The feature; one that counts different texts of a lookup counts those that are known."""
+    if feature.kind != "distinct" or feature.column is None or feature.column not in nullable:
+        return feature
+    known = Not(IsNull(Name(feature.column)))
+    return replace(feature, where=known if feature.where is None else And(feature.where, known))

@@ -87,7 +87,8 @@ def kind(tree: Expr, uses: Mapping[str, Kinded]) -> ValueKind:
         case Not(x=x):
             _expect(x, uses, condition=True)
         case IsNull(x=x):
-            _expect(x, uses, condition=False)
+            if null_text(tree, uses) is None:
+                _expect(x, uses, condition=False)
     return "bool"
 
 
@@ -97,6 +98,11 @@ def text_compared(tree: Compare, uses: Mapping[str, Kinded]) -> tuple[Name, Text
         if isinstance(one, Name) and isinstance(other, Text) and uses[str(one)].kind == "text":
             return one, other
     return None
+
+
+def null_text(tree: IsNull, uses: Mapping[str, Kinded]) -> Name | None:
+    """The text column that is asked for whether it is null, if it is one."""
+    return tree.x if isinstance(tree.x, Name) and uses[str(tree.x)].kind == "text" else None
 
 
 def _check_compare(tree: Compare, uses: Mapping[str, Kinded]) -> None:

@@ -72,11 +72,19 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True)
 class LookupSpec:
-    """A lookup's feature: its name, the keys it is known by, and the kind of its value."""
+    """What a lookup gives: its name, the keys it is known by, and the kind of its value.
+
+    A number is a feature of the keys. A `text` is a column of every row. A `bool` only says which keys there are.
+    """
 
     name: str
     grain: Grain
     kind: ValueKind
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether conditions can use its value."""
+        return self.kind not in ("text", "bool")
 
 
 @dataclass(frozen=True, slots=True)

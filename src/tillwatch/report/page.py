@@ -16,6 +16,7 @@ def page(title: str, about: str, total: Quality, days: Mapping[str, Quality]) ->
         facts(_facts(total)),
         section("By day", table(by_day, _days(days))),
         section("Quarantined by reason", table(("reason", "rows", "share"), _reasons(total))),
+        *([section("Marked by lookup", table(("not in", "rows", "share"), _marked(total)))] if total.marked else []),
         section("Empty values by column", table(("column", "rows", "empty", "share"), _columns(total))),
     )
     return framed(title, about, "\n".join(parts))
@@ -42,6 +43,11 @@ def _days(days: Mapping[str, Quality]) -> Iterator[tuple[str, ...]]:
 def _reasons(total: Quality) -> Iterator[tuple[str, ...]]:
     for reason, rows in sorted(total.quarantined.items(), key=lambda item: -item[1]):
         yield (reason, f"{rows:,}", share(rows, total.rows))
+
+
+def _marked(total: Quality) -> Iterator[tuple[str, ...]]:
+    for lookup, rows in sorted(total.marked.items(), key=lambda item: -item[1]):
+        yield (lookup, f"{rows:,}", share(rows, total.counted))
 
 
 def _columns(total: Quality) -> Iterator[tuple[str, ...]]:

@@ -26,6 +26,7 @@ class Quality:
     `first_time` and `last_time` are of the column `time`, as written; numbers go by value and come before texts, which
     go by code point. `columns` has for each source column the rows in which it was there, and those in which it was
     empty: null, or a text of nothing but white space and quotes around it. A row that could not be cut has no columns.
+    `marked` are the counted rows that a lookup does not have, by its name.
     """
 
     chunks: int = 0
@@ -36,6 +37,7 @@ class Quality:
     last_time: str | None = None
     columns: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     filtered: int = 0
+    marked: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def set_aside(self) -> int:
@@ -50,6 +52,7 @@ class Quality:
             "counted": self.counted,
             "quarantined": dict(self.quarantined),
             "filtered": self.filtered,
+            "marked": dict(self.marked),
             "first_time": self.first_time,
             "last_time": self.last_time,
             "columns": {
@@ -73,6 +76,7 @@ def measure(chunk: Chunk, decoded: Decoded, time: str | None) -> Quality:
         last,
         {name: (whole.height, empty) for name, empty in _empty(whole).items()},
         decoded.filtered,
+        decoded.marked,
     )
 
 
@@ -86,6 +90,7 @@ def total(parts: Iterable[Quality]) -> Quality:
     """
     chunks = rows = counted = filtered = 0
     reasons: Counter[str] = Counter()
+    marked: Counter[str] = Counter()
     there: Counter[str] = Counter()
     empty: Counter[str] = Counter()
     times: list[str] = []
@@ -93,12 +98,14 @@ def total(parts: Iterable[Quality]) -> Quality:
         chunks, rows, counted = chunks + part.chunks, rows + part.rows, counted + part.counted
         filtered += part.filtered
         reasons.update(part.quarantined)
+        marked.update(part.marked)
         there.update({name: n for name, (n, _) in part.columns.items()})
         empty.update({name: n for name, (_, n) in part.columns.items()})
         times = _outer([*times, *(t for t in (part.first_time, part.last_time) if t is not None)])
     columns = {name: (there[name], empty[name]) for name in sorted(there)}
     first, last = (times[0], times[-1]) if times else (None, None)
-    return Quality(chunks, rows, counted, dict(sorted(reasons.items())), first, last, columns, filtered)
+    by_reason, by_lookup = dict(sorted(reasons.items())), dict(sorted(marked.items()))
+    return Quality(chunks, rows, counted, by_reason, first, last, columns, filtered, by_lookup)
 
 
 def qualities(
@@ -107,7 +114,8 @@ def qualities(
     """Each of these chunks with its quality, read from the landing zone. Raises LogError and StoreError."""
     for start in range(0, len(numbers), BATCH_CHUNKS):
         chunks = [landing.read(number) for number in numbers[start : start + BATCH_CHUNKS]]
-        for chunk, decoded in zip(chunks, decoder.decode([c.frame for c in chunks]), strict=True):
+        found = decoder.decode([c.frame for c in chunks], [c.info.number for c in chunks])
+        for chunk, decoded in zip(chunks, found, strict=True):
             yield chunk.info.number, measure(chunk, decoded, time)
 
 

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 
 from tillwatch import errors
 from tillwatch.errors import RunError, TillwatchError
-from tillwatch.model import ChunkInfo, Detection, Turn
+from tillwatch.model import Detection, Turn
 from tillwatch.patterns.program import Program
 from tillwatch.spark.manifest import Version
-from tillwatch.spark.reading import account_of
+from tillwatch.spark.reading import Account, account_of
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A batch: what became of each chunk (info, rows counted, quarantined by reason, filtered out), what was found,
-    where each shard that it touched stands now."""
+    """A batch: what became of each chunk, what was found, where each shard that it touched stands now."""
 
-    chunks: tuple[tuple[ChunkInfo, int, Mapping[str, int], int], ...]
+    chunks: tuple[Account, ...]
     detections: tuple[Detection, ...]
     turns: tuple[Turn, ...]
     versions: Mapping[int, Version]

@@ -32,6 +32,7 @@ from tillwatch.detect.loop import POLL_SECONDS, REFUSED, REFUSED_LOOKUP, Wake, i
 from tillwatch.detect.outbox import Outbox
 from tillwatch.detect.saving import Saving
 from tillwatch.detect.setup import Setup
+from tillwatch.engine.joined import RowLookups
 from tillwatch.errors import StateConflict
 from tillwatch.events import Processed, Published
 from tillwatch.landing import Landing
@@ -43,7 +44,7 @@ from tillwatch.spark.batch import Told, told_by
 from tillwatch.spark.manifest import NOTE, Manifest, Saved, from_text, to_text
 from tillwatch.spark.objects import Objects
 from tillwatch.spark.query import Query
-from tillwatch.spark.reading import ReadPlan
+from tillwatch.spark.reading import NOTHING, Joined, ReadPlan
 from tillwatch.spark.shards import Group, groups_of
 from tillwatch.spark.staging import save_staged
 from tillwatch.spark.tables import Order, next_saved, saved_tables
@@ -64,7 +65,9 @@ class Places:
 
     settings: Settings
 
-    def plan(self, setup: Setup, groups: tuple[Group, ...], start: int, fence: int, tasks: int) -> ReadPlan:
+    def plan(
+        self, setup: Setup, groups: tuple[Group, ...], start: int, fence: int, tasks: int, joined: Joined = NOTHING
+    ) -> ReadPlan:
         """What the source is told."""
         landing = self.settings.landing
         chunks = max(1, min(BATCH_CHUNKS, BATCH_ROWS // self.settings.source.rows))
@@ -84,6 +87,7 @@ class Places:
             chunks,
             tasks,
             setup.detail,
+            joined,
         )
 
 
@@ -169,6 +173,9 @@ class SparkDetect:
         name = self._rules or self._setup.fingerprint
         self._groups = groups_of(self._program, self._manifest.buckets, self._setup.lateness, self._versions)
         self._lookups = self._objects.put_lookups(self._groups, self._versions, name, self._manifest.chunk)
+        by_row = RowLookups.of(self._versions, self._setup.require)
+        names = self._objects.put_joined(by_row.lookups, self._manifest.chunk)
+        self._joined = Joined(self._settings.spark.state, names, self._setup.require)
 
     def _take_lookups(self) -> None:
         """Versions of lookups that wait come into force with the next batch, which is there."""
@@ -241,7 +248,8 @@ class SparkDetect:
         if self._query is None:
             tasks = self._spark.sparkContext.defaultParallelism
             setup = replace(self._setup, detail=self._setup.reading_for([s for _, s in self._in_force]))
-            plan = Places(self._settings).plan(setup, self._groups, self._manifest.chunk, self._cursor, tasks)
+            stands = (self._manifest.chunk, self._cursor)
+            plan = Places(self._settings).plan(setup, self._groups, *stands, tasks, self._joined)
             reading = plan if plan.lateness.quarantine else None
             self._query = Query(self._spark, plan, lambda: replace(self._job(), reading=reading))
         return self._query
@@ -276,7 +284,9 @@ class SparkDetect:
 
     def _commit(self, told: Told, after: Manifest) -> None:
         now = self._clock.now()
-        results = tuple(ChunkResult(info, counted, reasons, now, out) for info, counted, reasons, out in told.chunks)
+        results = tuple(
+            ChunkResult(info, counted, reasons, now, out, marked) for info, counted, reasons, out, marked in told.chunks
+        )
         change = None
         if not self._taken:
             change, after = self._change(after)

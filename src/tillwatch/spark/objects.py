@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,12 +10,14 @@ import polars as pl
 
 from tillwatch.engine.lookup import Lookup
 from tillwatch.errors import ObjectExists
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.retry import Retry
 from tillwatch.spark.manifest import SHARDS, Manifest, run_of
 from tillwatch.spark.shards import Group, Part, joins, lookup_parts
 from tillwatch.stores.base import Store
 
 _LOOKUPS = "lookups/"
+_JOINED = "joined/"
 
 
 class Objects:
@@ -51,6 +54,22 @@ class Objects:
                     found[number] = (*found.get(number, ()), Part(version.spec.name, version.first, name))
         self._remove(there - {part.name for mine in found.values() for part in mine})
         return found
+
+    def put_joined(self, lookups: Sequence[Lookup], chunk: int = 0) -> tuple[tuple[LookupSpec, str, int], ...]:
+        """Sees that lookups that rows are looked up in are there, each whole, as they are from a chunk on.
+
+        Returns their versions by the names of objects, with their first chunks.
+        """
+        there, names = set(self._names(_JOINED)), []
+        for lookup in _needed(lookups, chunk):
+            data = io.BytesIO()
+            lookup.frame.sort(*lookup.spec.grain).write_parquet(data, compression="zstd")
+            name = f"{_JOINED}{hashlib.sha256(data.getvalue()).hexdigest()[:32]}/{lookup.spec.name}.parquet"
+            if name not in there:
+                self._retry(lambda name=name, data=data: self._put(name, data.getvalue()))  # type: ignore[misc]
+            names.append((lookup.spec, name, lookup.first))
+        self._remove(there - {name for _, name, _ in names})
+        return tuple(names)
 
     def _put_parts(self, names: Mapping[int, str], parts: Mapping[int, pl.DataFrame]) -> None:
         for number, name in names.items():

@@ -7,23 +7,52 @@ That one settles the account: it quarantines what was rejected, and reads the ch
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import polars as pl
 
 from tillwatch.detect import quarantine
 from tillwatch.engine.decode import PLAIN, Decoded, Decoder, Detail
+from tillwatch.engine.joined import NO_LOOKUPS, Require, RowLookups
 from tillwatch.engine.late import Lateness, set_aside
+from tillwatch.engine.lookup import LookupData
 from tillwatch.landing import Format, Landing, LayoutName
 from tillwatch.model import Chunk, ChunkInfo, Position, SourceFile
 from tillwatch.patterns.derived import Derived
 from tillwatch.patterns.expression import Expr
+from tillwatch.patterns.program import LookupSpec
 from tillwatch.retry import Retry
 from tillwatch.spark.gather import gather
 from tillwatch.spark.records import Record, patience
 from tillwatch.spark.shards import Group
 from tillwatch.stores import Store, open_store, put_same
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The lookups that rows are looked up in: of each version its object in a store, and its first chunk."""
+
+    store: str = ""
+    names: tuple[tuple[LookupSpec, str, int], ...] = ()
+    require: Mapping[str, Require] = field(default_factory=dict)
+
+    def read(self, retry: Retry) -> RowLookups:
+        """The lookups. Raises StoreError."""
+        if not self.names:
+            return NO_LOOKUPS
+        store = open_store(self.store)
+        found = []
+        for spec, name, first in self.names:
+            data = retry(lambda name=name: store.get(name))  # type: ignore[misc]
+            found.append(LookupData(spec, pl.read_parquet(io.BytesIO(data)), name, first))
+        return RowLookups.of(found, self.require)
+
+
+NOTHING = Joined()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +77,7 @@ class ReadPlan:
     chunks: int
     tasks: int
     detail: Detail = PLAIN
+    joined: Joined = NOTHING
 
     @property
     def lateness(self) -> Lateness:
@@ -82,8 +112,9 @@ class Reading:
         self.plan = plan
         self._landing = plan.open_landing()
         self._quarantine: Store = open_store(plan.quarantine)
-        self._decoder = Decoder(plan.columns, plan.digits, plan.negative, plan.optional, plan.detail, plan.where)
         self._retry: Retry = patience()
+        digits, optional, lookups = plan.digits, plan.optional, plan.joined.read(self._retry)
+        self._decoder = Decoder(plan.columns, digits, plan.negative, optional, plan.detail, plan.where, lookups)
 
     @property
     def known_texts(self) -> int:
@@ -110,7 +141,7 @@ class Reading:
 
     def _decoded(self, number: int) -> tuple[Chunk, Decoded]:
         chunk = self._retry(lambda: self._landing.read(number, self._decoder.sources))
-        (decoded,) = self._decoder.decode([chunk.frame])
+        (decoded,) = self._decoder.decode([chunk.frame], [number])
         return chunk, decoded
 
     def _account(self, chunk: Chunk, decoded: Decoded) -> Record:
@@ -137,13 +168,18 @@ class Reading:
 
 def _account(chunk: Chunk, decoded: Decoded) -> str:
     reasons = quarantine.by_code(decoded.rejects)
-    counts = {"counted": len(decoded.rows), "quarantined": reasons, "filtered": decoded.filtered}
-    return json.dumps({"info": asdict(chunk.info), **counts})
+    counts = {"counted": len(decoded.rows), "quarantined": reasons}
+    more = {"filtered": decoded.filtered, "marked": decoded.marked}
+    return json.dumps({"info": asdict(chunk.info), **counts, **more})
 
 
-def account_of(data: bytes) -> tuple[ChunkInfo, int, dict[str, int], int]:
-    """A chunk's metadata, its rows counted, quarantined by reason code, filtered out, as a reading task told them."""
+Account = tuple[ChunkInfo, int, dict[str, int], int, dict[str, int]]
+"""A chunk's metadata, its rows counted, quarantined by reason code, filtered out, marked by lookup."""
+
+
+def account_of(data: bytes) -> Account:
+    """What became of a chunk, as a reading task told it."""
     told: dict[str, Any] = json.loads(data)
     info = told["info"]
     info["file"], info["position"] = SourceFile(**info["file"]), Position(**info["position"])
-    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"]
+    return ChunkInfo(**info), told["counted"], told["quarantined"], told["filtered"], told["marked"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.joined import RowLookups
 from tillwatch.engine.lookup import Lookup
 from tillwatch.model import Reach
 from tillwatch.patterns.program import Grain
@@ -39,7 +40,9 @@ class Shard:
     def __init__(self, group: Group) -> None:
         program = group.program
         detail = Detail(amounts=any("amount" in table.grain for table in program.tables))
-        decoder = Decoder({c: c for c in (*group.columns, "amount")}, program.digits, detail=detail)
+        texts = tuple(c for c in group.columns if c in program.lookups)
+        columns = {c: c for c in (*group.columns, "amount") if c not in texts}
+        decoder = Decoder(columns, program.digits, detail=detail, lookups=RowLookups(texts=texts))
         self.fold = Fold(program, decoder, (), group.lateness, rings_kept=True)
         self._group = group
         self._known: dict[Part, Lookup] = {}

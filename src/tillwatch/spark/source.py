@@ -74,13 +74,12 @@ class ChunkReader(DataSourceStreamReader):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         assert isinstance(partition, Chunks)
         settle()
-        reading = reading_of(self.plan)
-        for number in partition.numbers:
-            try:
+        try:
+            reading = reading_of(self.plan)
+            for number in partition.numbers:
                 yield records(reading.read(number))
-            except TillwatchError as error:
-                yield records([error_record(error)])
-                return
+        except TillwatchError as error:
+            yield records([error_record(error)])
 
     def _waiting(self, first: int, most: int) -> range:
         if self._landing is None:

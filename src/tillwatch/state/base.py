@@ -52,13 +52,17 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """What became of a chunk: rows counted, quarantined by reason code, filtered out, and when (ISO 8601)."""
+    """What became of a chunk: rows counted, quarantined by reason code, filtered out, and when (ISO 8601).
+
+    `marked` are those of the counted rows that a lookup does not have, by its name.
+    """
 
     info: ChunkInfo
     counted: int
     quarantined: Mapping[str, int]
     at: str
     filtered: int = 0
+    marked: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +394,10 @@ class State(Ledger, Figures, Look, Review, Protocol):
 
     def quarantined(self) -> dict[str, int]:
         """Rows quarantined by reason code."""
+        ...
+
+    def marked(self) -> dict[str, int]:
+        """Counted rows that a lookup does not have, by its name."""
         ...
 
     def totals(self) -> Totals:

@@ -13,7 +13,7 @@ from tillwatch.errors import StateConflict
 
 Dialect = Literal["sqlite", "postgres"]
 
-VERSION = 6
+VERSION = 7
 """The schema that this version of tillwatch reads and writes."""
 
 _NAME = re.compile(r"([0-9]{4})_\w+\.sql")

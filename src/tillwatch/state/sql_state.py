@@ -199,14 +199,17 @@ class SqlState(SqlLook, SqlReview, SqlActivity, SqlFigures):
         return seq
 
     def _put_results(self, commit: Commit) -> None:
-        rows, reasons = [], []
+        rows, reasons, marked = [], [], []
         for result in commit.results:
             info, wrong = result.info, sum(result.quarantined.values())
             place = (info.number, info.file.number, info.first_row, info.rows, info.digest)
             rows.append((*place, result.counted, wrong, result.filtered, result.at))
             reasons += [(info.number, reason, count) for reason, count in sorted(result.quarantined.items())]
+            marked += [(info.number, lookup, count) for lookup, count in sorted(result.marked.items())]
         self._run_each("put_processed", rows)
         self._run_each("put_quarantine", reasons)
+        if marked:
+            self._run_each("put_marked", marked)
         noted = self.digests(commit.first, commit.last)  # asked afterwards, when no other can note them any more
         for result in commit.results:
             if noted[result.info.number] != result.info.digest:
@@ -332,6 +335,9 @@ class SqlState(SqlLook, SqlReview, SqlActivity, SqlFigures):
 
     def quarantined(self) -> dict[str, int]:
         return dict(self._rows("quarantined"))
+
+    def marked(self) -> dict[str, int]:
+        return dict(self._rows("marked"))
 
     def totals(self) -> Totals:
         """Counts over all chunks."""

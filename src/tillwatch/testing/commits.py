@@ -47,7 +47,8 @@ def commit(
     results, detections = [], []
     for number, what in enumerate(found, first):
         reasons = {"amount_empty": wrong} if wrong else {}
-        results.append(ChunkResult(info(number), 10 - wrong, reasons, time(number)))
+        marked = {"known": wrong, "shops": 1} if wrong else {}
+        results.append(ChunkResult(info(number), 10 - wrong, reasons, time(number), 0, marked))
         detections += [detection(number, f"{number}.{i}") for i in range(what)] if isinstance(what, int) else [*what]
     return Commit(tuple(results), tuple(detections), tuple(turns))
 
@@ -68,6 +69,7 @@ def everything(state: State) -> list[object]:
         state.digests(0, 10**9),
         state.totals(),
         state.quarantined(),
+        state.marked(),
         list(state.detections()),
         state.turns(10**9),
         state.by_pattern(),

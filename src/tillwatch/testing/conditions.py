@@ -9,7 +9,7 @@ from itertools import combinations
 from hypothesis import strategies as st
 
 from tillwatch.patterns.program import LookupSpec
-from tillwatch.testing.folding import KEYS, Row
+from tillwatch.testing.folding import KEYS, NAMES, TEXTS, Row
 from tillwatch.testing.terms import (
     UNIT,
     Aggregate,
@@ -31,6 +31,7 @@ LOOKUPS = {
     "risk": LookupSpec("risk", ("customer",), "decimal"),
     "visits": LookupSpec("visits", ("customer", "merchant"), "int"),
     "trust": LookupSpec("trust", ("merchant", "device"), "int"),
+    "budget": LookupSpec("budget", ("segment",), "decimal"),
 }
 VALUES = {
     "customer": [f"C{i}" for i in range(7)],
@@ -38,6 +39,8 @@ VALUES = {
     "category": ["a", "b", "o'c"],
     "gender": ["F", "M", "U"],
     "device": ["d1", "d2", "d2"],
+    "segment": ["gold", "new"],
+    "area": ["n", "s", "o'c"],
 }
 WINDOWS = ["0.5 steps", "1", "2 steps", "3 steps", "5 STEPS", "100 steps", "1 transaction", "3 transactions"]
 SPREADS = {
@@ -67,7 +70,8 @@ BUILT_IN = {
 @st.composite
 def filters(draw: st.DrawFn, depth: int = 2) -> tuple[str, str]:
     """A filter on rows: as text and as SQL."""
-    shape = draw(st.sampled_from(["text", "in", "amount", "between", *(["and", "or", "not"] if depth else [])]))
+    shapes = ["text", "in", "null", "amount", "between", *(["and", "or", "not"] if depth else [])]
+    shape = draw(st.sampled_from(shapes))
     if shape in ("and", "or"):
         (a, a_sql), (b, b_sql) = draw(filters(depth - 1)), draw(filters(depth - 1))
         return f"({a}) {shape} ({b})", f"({a_sql}) {shape} ({b_sql})"
@@ -90,13 +94,21 @@ def amount_filters(draw: st.DrawFn, shape: str) -> tuple[str, str]:
 
 @st.composite
 def text_filters(draw: st.DrawFn, shape: str) -> tuple[str, str]:
-    """A text column against values, some of which never come."""
-    column = draw(st.sampled_from(KEYS))
+    """A text column against values, some of which never come; and whether a text is known."""
+    if shape == "null":
+        column, no = draw(st.sampled_from([spec.name for spec in TEXTS])), draw(st.sampled_from(["", "not "]))
+        return f"{column} is {no}null", f"{known(column)} IS {no}NULL"
+    column = draw(st.sampled_from(NAMES))
     chosen = draw(st.lists(st.sampled_from([*VALUES[column], "zz"]), min_size=1, max_size=3))
     quoted = ["'" + c.replace("'", "''") + "'" for c in chosen]
-    one = f"{column} {draw(st.sampled_from(['=', '<>']))} {quoted[0]}"
-    text = f"{column} in ({', '.join(quoted)})" if shape == "in" else one
-    return text, text
+    one = f"{draw(st.sampled_from(['=', '<>']))} {quoted[0]}"
+    asked = f"in ({', '.join(quoted)})" if shape == "in" else one
+    return f"{column} {asked}", f"{known(column)} {asked}"
+
+
+def known(column: str, table: str = "") -> str:
+    """A text column as SQL has it: NULL where no lookup has one, which a key shows as the empty text."""
+    return f"{table}{column}" if column in KEYS else f"nullif({table}{column}, '')"
 
 
 @st.composite
@@ -116,8 +128,9 @@ def own_features(draw: st.DrawFn, *, whole: bool = False, last: bool = True) -> 
     if kind == "count":
         return Aggregate(f"count(*){keep}", f"count(*){keep_sql}", "int", within=kept)
     if kind == "distinct":
-        text = f"count(distinct {draw(st.sampled_from(KEYS))})"
-        return Aggregate(text + keep, text + keep_sql, "int", within=kept)
+        column = draw(st.sampled_from(NAMES))
+        text, counted = f"count(distinct {column})", f"count(distinct {known(column)})"
+        return Aggregate(text + keep, counted + keep_sql, "int", within=kept)
     if kind == "avg":
         return Aggregate(f"avg(amount){keep}", average(keep_sql), "float", True, kept)
     if kind in SPREADS:
@@ -333,7 +346,7 @@ drawn_lives: st.SearchStrategy[dict[str, str | bool]] = st.fixed_dictionaries({}
 @st.composite
 def drawn_patterns(draw: st.DrawFn) -> Drawn:
     """A pattern of one to four keys; every third sees only some of the rows."""
-    per = draw(st.sampled_from([k for n in (1, 2, 2, 2, 3, 4) for k in combinations(KEYS, n)]))
+    per = draw(st.sampled_from([k for n in (1, 2, 2, 2, 3, 4) for k in combinations(draw(_keys), n)]))
     own = {f"f{i}": feature for i, feature in enumerate(draw(st.lists(own_features(), max_size=3)))}
     grammar = Grammar(draw, per, {**BUILT_IN, **own})
     when = grammar.when()
@@ -341,6 +354,7 @@ def drawn_patterns(draw: st.DrawFn) -> Drawn:
     return Drawn(per, grammar.features, grammar.thresholds, when, where=where, life=draw(drawn_lives))
 
 
+_keys = st.sampled_from([KEYS, KEYS, NAMES, (*KEYS[:2], *NAMES[len(KEYS) :])])
 _rows = st.tuples(*(st.sampled_from(VALUES[k]) for k in KEYS), st.sampled_from(AMOUNTS))
 _pairs = st.tuples(st.sampled_from(VALUES["customer"]), st.sampled_from(VALUES["merchant"]))
 _places = st.tuples(st.sampled_from(VALUES["merchant"]), st.sampled_from(VALUES["device"]))
@@ -352,6 +366,9 @@ drawn_lookups = st.fixed_dictionaries(
         ),
         LOOKUPS["visits"]: st.dictionaries(_pairs, st.integers(0, 3), max_size=15),
         LOOKUPS["trust"]: st.dictionaries(_places, st.integers(0, 3), max_size=6),
+        LOOKUPS["budget"]: st.dictionaries(st.tuples(st.sampled_from(["gold", "new"])), st.integers(0, 50_000)),
+        TEXTS[0]: st.dictionaries(_pairs.map(lambda p: p[:1]), st.sampled_from(VALUES["segment"]), max_size=7),
+        TEXTS[1]: st.dictionaries(_places, st.sampled_from(VALUES["area"]), max_size=6),
     }
 )
 

@@ -293,6 +293,7 @@ class Outcome:
     shadow_turns: list[tuple[int, int, bool]]
     cleared: Sequence[tuple[object, ...]]
     chunks: list[ChunkRecord]
+    marked: Mapping[str, int]
     files: list[FileRecord]
     landed: dict[str, str]
     quarantined: dict[str, str]
@@ -378,6 +379,7 @@ class Site:
                 state.turns(2**62, shadow=True),
                 [(c.number, c.seq, c.chunk, c.pattern, c.action, c.key) for c in state.cleared()],
                 list(state.chunks()),
+                state.marked(),
                 state.files(),
                 digests["landing"],
                 digests["quarantine"],

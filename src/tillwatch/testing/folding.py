@@ -15,6 +15,7 @@ import polars as pl
 
 from tillwatch.engine.decode import Decoder, Detail
 from tillwatch.engine.fold import Fold, Outcome
+from tillwatch.engine.joined import RowLookups
 from tillwatch.engine.late import Lateness
 from tillwatch.engine.lookup import LookupData
 from tillwatch.engine.times import TimeRule
@@ -31,11 +32,17 @@ Row = tuple[str, ...]
 """Customer, merchant, category, gender, the device where rows have one, amount; the time, for patterns with windows."""
 
 KEYS = (*STANDARD_KEYS, "device")
+TEXTS = (LookupSpec("segment", ("customer",), "text"), LookupSpec("area", ("merchant", "device"), "text"))
+"""Lookups that give rows texts."""
+
+NAMES = (*KEYS, *(spec.name for spec in TEXTS))
+"""All text columns that rows have."""
+
 COLUMNS = (*STANDARD_KEYS, "amount")
 DIGITS = 4
 
-Lookups = Mapping[LookupSpec, Mapping[Key, float]]
-"""A lookup's values by key: floats, or integers (scaled when its kind is decimal)."""
+Lookups = Mapping[LookupSpec, Mapping[Key, float | str]]
+"""A lookup's values by key: floats, or integers (scaled when its kind is decimal), or texts."""
 
 
 def pattern_text(
@@ -66,27 +73,35 @@ def fold_of(
     """An engine with these patterns, given as the text of their files, for rows that pass `where`.
 
     Late rows count, unless `lateness` says otherwise. Negative amounts are valid; there is a column of one's own,
-    `device`, which rows may lack.
+    `device`, which rows may lack, and those of TEXTS.
     """
-    specs = {spec.name: spec for spec in lookups or {}}
-    read = [read_pattern(text, f"pattern-{number}.yaml", None, KEYS) for number, text in enumerate(patterns)]
-    program = Compiler(built_in_features(), specs, DIGITS, KEYS).program(read)
-    data = [lookup_data(spec, values) for spec, values in (lookups or {}).items()]
+    known: Lookups = {**{spec: {} for spec in TEXTS}, **(lookups or {})}
+    read = [read_pattern(text, f"pattern-{number}.yaml", None, NAMES) for number, text in enumerate(patterns)]
+    program = Compiler(built_in_features(), {spec.name: spec for spec in known}, DIGITS, NAMES).program(read)
+    data = [lookup_data(spec, values) for spec, values in known.items()]
     late = Lateness(lateness) if isinstance(lateness, int) else lateness
     times = TimeRule(kind=program.time_kind) if program.windows or late.quarantine else None
     transactions = any(p.judge == "transaction" for p in read)
     detail = Detail(times, transactions, any("amount" in table.grain for table in program.tables))
     columns = (*KEYS, "amount", *(["time"] if times else []))
-    kept = parse_filter(where, KEYS) if where else None
-    decoder = Decoder({c: c for c in columns}, DIGITS, True, frozenset(["device"]), detail, kept)
+    kept = parse_filter(where, NAMES) if where else None
+    by_row = RowLookups.of(data, {})
+    decoder = Decoder({c: c for c in columns}, DIGITS, True, frozenset(["device"]), detail, kept, by_row)
     return Fold(program, decoder, data, late)
 
 
-def lookup_data(spec: LookupSpec, values: Mapping[Key, float], first: int = 0) -> LookupData:
+def texts_of(row: Row, lookups: Lookups) -> dict[str, str]:
+    """The text columns of a row by name, all of whose values are clean; the empty text for one that no lookup has."""
+    texts = dict(zip(KEYS, row[: len(KEYS)], strict=True))
+    return texts | {s.name: str(lookups.get(s, {}).get(tuple(texts[k] for k in s.grain), "")) for s in TEXTS}
+
+
+def lookup_data(spec: LookupSpec, values: Mapping[Key, float | str], first: int = 0) -> LookupData:
     """A lookup as it would have been read, in force from a chunk on."""
     columns: dict[str, list[object]] = {key: [k[i] for k in values] for i, key in enumerate(spec.grain)}
-    dtype = pl.Float64 if spec.kind == "float" else pl.Int64
-    schema = {**dict.fromkeys(spec.grain, pl.String), "value": dtype}
+    kinds: dict[str, type[pl.DataType]] = {"float": pl.Float64, "text": pl.String}
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(spec.grain, pl.String)
+    schema["value"] = kinds.get(spec.kind, pl.Int64)
     return LookupData(spec, pl.DataFrame({**columns, "value": list(values.values())}, schema=schema), str(first), first)
 
 
@@ -100,7 +115,7 @@ def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
 
 def step(fold: Fold, number: int, rows: Sequence[Row]) -> Outcome:
     """One chunk, decoded and folded."""
-    (decoded,) = fold.decoder.decode([frame_of(rows)])
+    (decoded,) = fold.decoder.decode([frame_of(rows)], [number])
     assert not decoded.rejects, decoded.rejects
     return fold.step(number, decoded.rows, decoded.clock)
 

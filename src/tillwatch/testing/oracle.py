@@ -3,7 +3,9 @@
 It shares no code with the engine and keeps nothing but the rows: the engine is right when it says the same.
 A pattern is one SQL query; it sees these tables and views, of valid rows only:
 
-    counted    one row per transaction: chunk, customer, merchant, gender, category, units
+    counted    one row per transaction: chunk, customer, merchant, gender, category, units, segment, and whether the
+               customer is unknown
+    segments   one row per known customer: customer, segment
     weight     one row per row of the lookup: customer, merchant, units
     pair       one row per (customer, merchant): transactions, sum_units, sum_amount, avg_amount, min_amount,
                max_amount, importance, transactions_percent_rank, importance_percent_rank
@@ -39,7 +41,9 @@ WEIGHT_COLUMNS = ("customer", "merchant", "weight")
 _STAGE = """
 CREATE TABLE incoming (customer VARCHAR, merchant VARCHAR, gender VARCHAR, category VARCHAR, number VARCHAR);
 CREATE TABLE counted (
-    chunk BIGINT, customer VARCHAR, merchant VARCHAR, gender VARCHAR, category VARCHAR, units BIGINT);
+    chunk BIGINT, customer VARCHAR, merchant VARCHAR, gender VARCHAR, category VARCHAR, units BIGINT,
+    segment VARCHAR, unknown BOOLEAN);
+CREATE TABLE segments (customer VARCHAR, segment VARCHAR);
 CREATE TABLE weight (customer VARCHAR, merchant VARCHAR, units BIGINT);
 
 -- The characters that Unicode calls White_Space.
@@ -190,8 +194,8 @@ def pat_id3(female_customers: int = 100) -> SqlPattern:
 
 @dataclass(frozen=True, slots=True)
 class OracleState:
-    """Rows counted, quarantined and filtered out so far, and the features of every pair and merchant, by the names of
-    the columns of the views.
+    """Rows counted, quarantined, filtered out and marked so far, and the features of every pair and merchant, by the
+    names of the columns of the views.
     """
 
     counted: int
@@ -199,6 +203,7 @@ class OracleState:
     pairs: dict[Key, dict[str, Any]]
     merchants: dict[str, dict[str, Any]]
     filtered: int = 0
+    marked: int = 0
 
 
 class Oracle:
@@ -206,14 +211,23 @@ class Oracle:
 
     `importance` are the rows of the lookup, with the columns of WEIGHT_COLUMNS. Raises ValueError when one of
     them has an empty key or a weight that is no number. Of the valid rows those count that pass `where`, a condition
-    in SQL over the columns of `counted`.
+    in SQL over the columns of `counted`. `segments` are those of the known customers; `require` says what becomes of
+    rows of others.
     """
 
-    def __init__(self, importance: Rows | None = None, where: str = "true") -> None:
+    def __init__(
+        self,
+        importance: Rows | None = None,
+        where: str = "true",
+        segments: Mapping[str, str | None] | None = None,
+        require: Literal["quarantine", "mark"] | None = None,
+    ) -> None:
         self._landed = self._filtered = 0
-        self._where = where
+        self._where, self._require = where, require
         self._db = duckdb.connect()
         self._db.execute(_STAGE)
+        if segments:
+            self._db.executemany("INSERT INTO segments VALUES (?, ?)", [[*pair] for pair in segments.items()])
         if importance is not None:
             self._load_weights(importance)
         self._db.execute(_FEATURES)
@@ -225,20 +239,23 @@ class Oracle:
         """
         self._landed += self._stage(rows, COLUMNS)
         self._db.execute(
-            "CREATE OR REPLACE TEMP TABLE valid AS SELECT $chunk AS chunk, * EXCLUDE (negative) FROM parsed "
-            "WHERE customer <> '' AND merchant <> '' AND category <> '' AND NOT negative "
-            "AND units < 1000000000000000",
-            {"chunk": chunk},
+            "CREATE OR REPLACE TEMP TABLE valid AS SELECT $chunk AS chunk, p.* EXCLUDE (negative), s.segment, "
+            "s.customer IS NULL AS unknown FROM parsed p LEFT JOIN segments s ON s.customer = p.customer "
+            "WHERE p.customer <> '' AND merchant <> '' AND category <> '' AND NOT negative "
+            "AND units < 1000000000000000 AND (s.customer IS NOT NULL OR NOT $known_only)",
+            {"chunk": chunk, "known_only": self._require == "quarantine"},
         )
         self._db.execute(f"INSERT INTO counted BY NAME SELECT * FROM valid WHERE {self._where}")  # noqa: S608
-        self._filtered += self._one(f"SELECT count(*) FROM valid WHERE NOT ({self._where})")[0]  # noqa: S608
+        self._filtered += self._one(f"SELECT count(*) FROM valid WHERE ({self._where}) IS NOT TRUE")[0]  # noqa: S608
 
     def state(self) -> OracleState:
         """The state after the chunks added so far."""
         (counted,) = self._one("SELECT count(*) FROM counted")
         pairs = {(row["customer"], row["merchant"]): row for row in self._dicts("SELECT * FROM pair")}
         merchants = {row["merchant"]: row for row in self._dicts("SELECT * FROM merchant")}
-        return OracleState(counted, self._landed - counted - self._filtered, pairs, merchants, self._filtered)
+        (unknown,) = self._one("SELECT count(*) FROM counted WHERE unknown")
+        marked, quarantined = unknown if self._require == "mark" else 0, self._landed - counted - self._filtered
+        return OracleState(counted, quarantined, pairs, merchants, self._filtered, marked)
 
     def holds(self, pattern: SqlPattern) -> set[Key]:
         """The keys that the pattern holds for now."""

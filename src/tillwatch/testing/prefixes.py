@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from tillwatch.testing.conditions import LOOKUPS
-from tillwatch.testing.folding import KEYS, Key, Lookups, Row, lookup_data
+from tillwatch.testing.folding import KEYS, NAMES, Key, Lookups, Row, lookup_data, texts_of
 from tillwatch.testing.terms import UNIT, Drawn, Kind, Rank, Term, rank
 
 # The interpolated quantile of sorted values, num/den being the share.
@@ -54,16 +54,11 @@ class Prefixes:
         self._chunks = len(chunks)
         self._db = duckdb.connect(config={"threads": 1})
         self._db.execute(_CONT)
-        self._db.register("came", rows_frame(chunks))
+        self._db.register("came", rows_frame(chunks, lookups, later))
         self._db.execute(f"CREATE TABLE rows AS SELECT * FROM came WHERE {where}")  # noqa: S608 - drawn by us
         for spec, values in lookups.items():
-            there = [(0, values), *((chunk, some[spec]) for chunk, some in later if spec in some)]
-            frames = [
-                lookup_data(spec, next(v for chunk, v in reversed(there) if chunk <= upto)).frame.with_columns(
-                    upto=upto
-                )
-                for upto in range(self._chunks)
-            ]
+            there = [in_force(upto, {spec: values}, later)[spec] for upto in range(self._chunks)]
+            frames = [lookup_data(spec, values).frame.with_columns(upto=upto) for upto, values in enumerate(there)]
             self._db.register(f"lookup_{spec.name}", pl.concat(frames))
 
     def __enter__(self) -> Prefixes:
@@ -101,19 +96,28 @@ class Prefixes:
         """  # noqa: S608 - made of fixed names and numbers
 
 
-def rows_frame(chunks: Sequence[Sequence[Row]]) -> pl.DataFrame:
-    """All rows: chunk, place, keys, amount as a key and in units, and time in millionths, 0 when there is none."""
+def in_force(chunk: int, lookups: Lookups, later: Sequence[tuple[int, Lookups]]) -> Lookups:
+    """The lookups at a chunk."""
+    found = dict(lookups)
+    for first, some in later:
+        found |= {spec: values for spec, values in some.items() if spec in found and first <= chunk}
+    return found
+
+
+def rows_frame(
+    chunks: Sequence[Sequence[Row]], lookups: Lookups, later: Sequence[tuple[int, Lookups]] = ()
+) -> pl.DataFrame:
+    """All rows: chunk, place, texts, amount as a key and in units, and time in millionths, 0 when there is none."""
     flat, place = [], 0
     for number, chunk in enumerate(chunks):
         for row in chunk:
             amount = Decimal(row[len(KEYS)])
             time = Decimal(row[len(KEYS) + 1]) if len(row) > len(KEYS) + 1 else Decimal(0)
-            flat.append(
-                (number, place, *row[: len(KEYS)], f"{amount.normalize():f}", int(amount * UNIT), int(time * 10**6))
-            )
+            texts = texts_of(row, in_force(number, lookups, later)).values()
+            flat.append((number, place, *texts, f"{amount.normalize():f}", int(amount * UNIT), int(time * 10**6)))
             place += 1
-    texts = dict.fromkeys((*KEYS, "amount"), pl.String)
-    schema = {"chunk": pl.Int64, "place": pl.Int64, **texts, "units": pl.Int64, "time": pl.Int64}
+    names = dict.fromkeys((*NAMES, "amount"), pl.String)
+    schema = {"chunk": pl.Int64, "place": pl.Int64, **names, "units": pl.Int64, "time": pl.Int64}
     return pl.DataFrame(flat, schema=schema, orient="row")
 
 

@@ -40,7 +40,7 @@ class StateSuite(AgainSuite, LifeSuite, FiguresSuite, LookSuite, ReviewSuite):
     def test_a_new_state_is_empty(self, place: Any) -> None:
         """Nothing is in it, and reading it makes nothing."""
         nothing = Totals(0, 0, 0, 0, 0, 0)
-        empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, nothing, {}, [], [], {}, 0, [], []]
+        empty: list[object] = [Cursor(0, 1, 0), None, [], 0, [], {}, nothing, {}, {}, [], [], {}, 0, [], []]
         empty += [[], [], {}, [], [], 0, [], [], []]
         for _ in range(2):
             with self.opened(place) as state:
@@ -92,6 +92,7 @@ class StateSuite(AgainSuite, LifeSuite, FiguresSuite, LookSuite, ReviewSuite):
             ]
             assert state.totals() == Totals(3, 30, 3, 24, 6, 0)
             assert state.quarantined() == {"amount_empty": 6}
+            assert state.marked() == {"known": 6, "shops": 2}
             assert list(state.detections()) == [
                 StoredDetection(seq, detection(chunk, f"{chunk}.{i}"), time(chunk), True, None)
                 for seq, (chunk, i) in enumerate([(0, 0), (1, 0), (1, 1)], 1)

@@ -67,9 +67,9 @@ def run(settings: Settings, pattern: Pattern, example: Example) -> Trial:
 
 
 def _fold(composed: Composed, lookups: Sequence[LookupData]) -> Fold:
-    """The fold of the pipeline, over rows whose columns have their logical names."""
+    """The fold of the pipeline, over rows whose columns have their logical names; none of their keys is required."""
     made = setup(composed, known=lookups)
-    named = replace(made, columns={name: name for name in made.columns}, optional=frozenset())
+    named = replace(made, columns={name: name for name in made.columns}, optional=frozenset(), require={})
     return fold_of(named, composed.program)
 
 
@@ -166,12 +166,15 @@ def _lookup(spec: LookupSpec, rows: Sequence[Mapping[str, str]], digits: int) ->
             if found.setdefault(key, text) != text:
                 raise PatternError(f"two values of {spec.name} for {', '.join(key)}: {found[key]} and {text}")
     keys = {k: [key[i] for key in found] for i, k in enumerate(spec.grain)}
-    values = [_number(spec, text, digits) for text in found.values()]
-    schema = {**_texts(keys), "value": pl.Float64 if spec.kind == "float" else pl.Int64}
+    values = [_value(spec, text, digits) for text in found.values()]
+    kinds: dict[str, type[pl.DataType]] = {"float": pl.Float64, "text": pl.String, "bool": pl.Boolean}
+    schema = {**_texts(keys), "value": kinds.get(spec.kind, pl.Int64)}
     return LookupData(spec, pl.DataFrame({**keys, "value": values}, schema=schema), "")
 
 
-def _number(spec: LookupSpec, text: str, digits: int) -> int | float:
+def _value(spec: LookupSpec, text: str, digits: int) -> int | float | str | bool:
+    if not spec.is_feature:
+        return clean(text) if spec.kind == "text" else True
     try:
         number = Decimal(text)
         scaled = int(number.scaleb(digits if spec.kind == "decimal" else 0).to_integral_exact())  # finite, or an error

@@ -46,6 +46,12 @@ INSERT INTO quarantine (chunk, reason, rows) VALUES (?, ?, ?);
 -- name: quarantined
 SELECT reason, CAST(sum(rows) AS bigint) FROM quarantine GROUP BY reason ORDER BY reason;
 
+-- name: put_marked
+INSERT INTO marked (chunk, lookup, rows) VALUES (?, ?, ?);
+
+-- name: marked
+SELECT lookup, CAST(sum(rows) AS bigint) FROM marked GROUP BY lookup ORDER BY lookup;
+
 -- name: put_detection
 INSERT INTO detections (seq, chunk, pattern, action, key, detected_at, holds, evidence, occasion)
 VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?);
