@@ -787,7 +787,7 @@ def test_a_default_column_that_a_pattern_needs(column: str, name: str, tmp_path:
     content = parquet(**{column: None}) if name == "a.parquet" else "customer,merchant,amount\nC,M,1\n"
     done = run(tmp_path, {name: content}, feature, "and merchant.needed >= 0")
     assert f"{name} has no column '{column}' (columns.{column})" in done.error
-    with pytest.raises(PatternError, match=rf"tillwatch.yaml:4:\d+: the patterns need the column {column}, which is"):
+    with pytest.raises(PatternError, match=rf"seen.yaml:\d+:\d+: .* needs the column {column}, which is not mapped"):
         run(tmp_path / "null", {name: content}, f"{feature}columns: {{{column}: null}}\n", "and merchant.needed >= 0")
 
 

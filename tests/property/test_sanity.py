@@ -109,7 +109,7 @@ def test_what_is_found_impossible_is_never_true(
     fold = fold_of([pattern_text(["customer", "merchant"], when, OWN)], lookups)
     found = looked_at(fold, negative=negative)
     for number, rows in enumerate(timed(chunks) if found else []):
-        step(fold, number, rows if negative else [(*row[:4], row[4].lstrip("-"), row[5]) for row in rows])
+        step(fold, number, rows if negative else [(*row[:5], row[5].lstrip("-"), row[6]) for row in rows])
         check(fold, found)
 
 
