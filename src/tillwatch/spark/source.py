@@ -178,10 +178,15 @@ class _Reading:
         self._retry: Retry = patience()
         digits, optional, lookups = plan.digits, plan.optional, plan.joined.read(self._retry)
         self._decoder = Decoder(plan.columns, digits, plan.negative, optional, plan.detail, plan.where, lookups)
+        self._of_lookups = self._texts
 
     @property
     def known_texts(self) -> int:
-        """How many distinct texts its dictionaries hold."""
+        """How many distinct texts its dictionaries hold beside those of lookups."""
+        return self._texts - self._of_lookups
+
+    @property
+    def _texts(self) -> int:
         return sum(len(d.values) for d in self._decoder.dictionaries.values())
 
     def read(self, number: int) -> list[Record]:
