@@ -103,7 +103,7 @@ def test_what_is_required_is_written_in_three_ways(site: Path, written: str, mea
             "segment is null",
             "'segment' is a text of every row: use it in filters, under per",
         ),
-        ("segment", "limit is null", "shops is null", "'shops' has no value, only keys that rows are required to have"),
+        ("segment", "limit is null", "shops is null", "'shops' is not a declared feature or lookup"),
         (
             "segment",
             "area is null)",
