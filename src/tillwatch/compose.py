@@ -97,7 +97,8 @@ class Language:
 
     def compiler(self) -> Compiler:
         """A new compiler of patterns."""
-        return Compiler(self.features, {s.name: s.spec for s in self.lookups}, self.digits, self.keys)
+        named = {s.name: s.spec for s in self.lookups if s.spec.kind != "bool"}
+        return Compiler(self.features, named, self.digits, self.keys)
 
 
 def language(settings: Settings, declared: Mapping[str, str] | None = None) -> Language:
@@ -190,7 +191,8 @@ def _check_names(
 ) -> None:
     """A name stands for one thing."""
     own = [key for key in keys if key not in STANDARD_KEYS]
-    for section, names in (("lookups", [s.name for s in lookups]), ("columns", own)):
+    named = [s.name for s in lookups if s.spec.kind != "bool"]  # keys alone are nothing that patterns name
+    for section, names in (("lookups", named), ("columns", own)):
         if clash := sorted(set(features) & set(names)):
             raise ConfigError(f"{settings.where(section, clash[0])}: '{clash[0]}' is the name of a feature already")
     if clash := sorted(set(own) & {s.name for s in lookups}):

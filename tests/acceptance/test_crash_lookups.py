@@ -38,7 +38,7 @@ def test_the_whole_run_has_everything_in_it(sites: tuple[Site, Site]) -> None:
         assert db.execute("SELECT count(*) FROM marked").fetchone()[0] > 20
 
 
-@pytest.mark.parametrize("which", ["first", "middle"])
+@pytest.mark.parametrize("which", ["first", pytest.param("middle", marks=pytest.mark.slow)])
 def test_killed_around_each_chunk_that_has_marked_rows(
     sites: tuple[Site, Site], which: crash.Which, tmp_path: Path
 ) -> None:

@@ -67,6 +67,25 @@ def test_numbers_of_every_kind_are_exact(server: PostgresServer) -> None:
     assert found == {("C1", "M"): 70_000, ("C2", "M"): 1_000, ("C3", "M"): 123_456_789_010_001}
 
 
+def test_texts_and_keys_are_those_of_a_file(server: PostgresServer, tmp_path: Path) -> None:
+    """A column of any type as text, keys without a text where they are required, and keys alone."""
+    file = tmp_path / "importance.csv"
+    file.write_text("source,Target,weight\nC1,M1,1\nC1,M1,1\n 'C2' ,M1,\nC3,M2,2.50\n", "utf-8")
+    query = """SELECT * FROM (VALUES ('C1','M1',1), ('C1','M1',1), (' ''C2'' ','M1',NULL), ('C3','M2',2.50))
+        AS v(source, "Target", weight)"""
+    for value, required in (("weight", False), ("weight", True), (None, True)):
+        of_file = replace(lookup_source("importance", file, ON, value), required=required)
+        of_database = replace(of_file, uri=server.uri(), query=query)
+        expected = values(of_file)
+        assert set(expected) == {("C1", "M1"), ("C3", "M2"), *([("C2", "M1")] if required else [])}
+        found = values(of_database)
+        assert set(found) == set(expected)
+        assert found["C3", "M2"] == expected["C3", "M2"] == (True if value is None else "2.50")
+    twice = query.replace("('C3','M2',2.50)", "('C1','M1',3)")
+    with pytest.raises(SourceError, match="customer 'C1', merchant 'M1' has two texts of weight: '1' in row 1 and '3'"):
+        read_lookup(replace(lookup_source("importance", file, ON, "weight"), uri=server.uri(), query=twice), 4)
+
+
 def test_the_digest_is_that_of_the_content(server: PostgresServer) -> None:
     """The order of rows does not matter to it, a value does."""
     one, other, less = (

@@ -260,9 +260,10 @@ def test_yaml(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(root, MapNode)
     if "id" in root.items:
         importance = LookupSpec("importance", ("customer", "merchant"), "float")
-        keys = (*STANDARD_KEYS, "device", "country")
+        lookups = {"importance": importance, "segment": LookupSpec("segment", ("customer",), "text")}
+        keys = (*STANDARD_KEYS, "device", "country", "segment")
         pattern = read_pattern(block.text, str(block), None, keys)
-        assert Compiler(built_in_features(), {"importance": importance}, 4, keys).program([pattern]).plans
+        assert Compiler(built_in_features(), lookups, 4, keys).program([pattern]).plans
         (tmp_path / "tillwatch.yaml").write_text(SMALL_RUN, "utf-8")
         settings = load(tmp_path / "tillwatch.yaml")
         assert [e.name for e in pattern.examples if not run(settings, pattern, e).ok] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -14,103 +13,23 @@ import polars as pl
 import pytest
 
 from tillwatch.audit import audit
-from tillwatch.check import check
 from tillwatch.compose import reporter
 from tillwatch.config import load
-from tillwatch.errors import ConfigError, StateConflict
+from tillwatch.errors import ConfigError
 from tillwatch.history.explain import explain
 from tillwatch.history.why_not import why_not
 from tillwatch.lookups import patience
 from tillwatch.pipeline import Pipeline
 from tillwatch.status import status
+from tillwatch.testing.looked_up import ROWS, SEGMENT, rows, write_site
 from tillwatch.trials.chosen import chosen
 from tillwatch.trials.run import trials_of
-
-CONFIG = """\
-source: {uri: ./in.csv, rows: 9, every: 0}
-columns: {gender: null}
-lookups:
-  segment: {uri: ./customers.csv, on: {customer: id}, value: Segment}
-  area: {uri: ./shops.csv, on: {merchant: shop, category: kind}, value: '"the area"'}
-  limit: {uri: ./limits.csv, on: {segment: name}, value: max(limit)}
-  shops: {uri: ./shops.csv, on: {merchant: shop}}
-require: {segment: mark, shops: quarantine}
-where: category <> 'test' and (segment is null or not segment = 'staff')
-landing: ./landing
-quarantine: ./quarantine
-detections: ./out
-state: ./state.db
-patterns: [./segment.yaml, ./place.yaml, ./row.yaml]
-"""
-SEGMENT = """\
-id: Segment
-action: LOOK
-per: segment
-features: {areas: count(distinct area), unknown: count(*) filter (where area is null)}
-when: areas >= 2 and unknown >= 1 and (limit is null or total_amount > limit)
-emit: on_enter
-"""
-PLACE = """\
-id: Place
-action: SEE
-per: [customer, area]
-where: segment <> 'gold'
-when: percent_rank(transactions) over area >= 0.5 and transactions >= 2
-emit: every_chunk
-"""
-ROW = """\
-id: Row
-action: CALL
-per: merchant
-judge: transaction
-features: {kinds: "count(distinct segment) filter (where not (segment <> 'gold'))"}
-when: segment is null and kinds >= 1 or segment <> 'gold' and area = 'north' and transactions >= 5
-"""
-CUSTOMERS = """\
-id,Segment
-'C0', gold
-C0,gold
-C1,"'silver'"
-C2,
-C3,staff
-C4,silver
-C4,
-C5,gold
-,gold
-"""
-SHOPS = "shop,kind,the area\nM0,food,north\nM0,fun,south\nM1,food,'north'\nM1,fun,\nM2,fun,\n"
-LIMITS = "name,limit\ngold,12.5\ngold,20\n"
-FILES = {
-    "tillwatch.yaml": CONFIG,
-    "segment.yaml": SEGMENT,
-    "place.yaml": PLACE,
-    "row.yaml": ROW,
-    "customers.csv": CUSTOMERS,
-    "shops.csv": SHOPS,
-    "limits.csv": LIMITS,
-}
-ROWS = 130
-
-
-def rows() -> list[dict[str, str]]:
-    """Rows of customers and shops, some of which no lookup has."""
-    chance, found = random.Random(7), []
-    for n in range(ROWS):
-        customer = f" 'C{chance.randrange(8)}' " if n != 40 else ""
-        shop = "M9" if chance.random() < 0.1 else f"M{chance.randrange(3)}"
-        kind = chance.choice(["food", "fun", "fun", "test"])
-        amount = "n/a" if n in (50, 51) else f"{chance.randrange(1, 9)}.5"
-        found.append({"customer": customer, "merchant": shop, "category": kind, "amount": amount})
-    found[50]["merchant"] = "M9"
-    return found
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A configured pipeline, and its source."""
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, "utf-8")
-    pl.DataFrame(rows()).write_csv(tmp_path / "in.csv")
+    write_site(tmp_path)
     return tmp_path
 
 
@@ -285,130 +204,6 @@ def test_it_is_said_why_a_text_is_not_detected(site: Path) -> None:
     answer = why_not(pipeline, "Row", {"merchant": "M2"}, None, patience())
     assert answer.condition is not None
     assert {leaf.truth for leaf in answer.condition.leaves() if "segment" in leaf.text} == {None}
-
-
-def test_check_says_what_rows_are_looked_up_in(site: Path) -> None:
-    """What is joined, and what becomes of rows that are not there."""
-    found = check(opened(site))
-    assert found.problems == ()
-    lines = [line.replace(f"{site}/", "") for line in found.lines]
-    at = lines.index("lookup      segment: the text Segment of customers.csv, joined on id = customer, to every row")
-    assert lines[at + 1] == "            a row whose customer it does not have is counted, and counted as marked"
-    at = lines.index("lookup      shops: the keys of shops.csv, joined on shop = merchant")
-    assert lines[at + 1] == "            a row whose merchant it does not have goes to the quarantine"
-
-
-def test_check_tells_two_texts_of_a_key(site: Path) -> None:
-    """With the key and the rows."""
-    (site / "customers.csv").write_text(CUSTOMERS + "C0,silver\n")
-    (problem,) = check(opened(site)).problems
-    assert "customer 'C0' has two texts of Segment: 'gold' in row 1 and 'silver' in row 10" in problem
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("shops", {"shops": "quarantine"}),
-        ("[shops, segment]", {"shops": "quarantine", "segment": "quarantine"}),
-        ("{shops: mark}", {"shops": "mark"}),
-        ("null", {}),
-    ],
-)
-def test_what_is_required_is_written_in_three_ways(site: Path, written: str, meant: dict[str, str]) -> None:
-    """A name, some names, or what becomes of other rows; a name alone stands for the quarantine."""
-    text = CONFIG.replace("require: {segment: mark, shops: quarantine}", f"require: {written}")
-    text = text if meant else text.replace("{merchant: shop}}\nreq", "{merchant: shop}, value: count(*)}\nreq")
-    (site / "tillwatch.yaml").write_text(text)
-    assert load(site / "tillwatch.yaml").require == meant
-    Pipeline.open(site / "tillwatch.yaml").run(once=True)
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "message"),
-    [
-        (
-            "tillwatch",
-            "{segment: mark",
-            "{segmnt: mark",
-            "require: there is no lookup 'segmnt'; did you mean 'segment'?",
-        ),
-        (
-            "tillwatch",
-            "{segment: mark",
-            "{segment: drop",
-            "require.segment: found 'drop', expected one of quarantine, mark",
-        ),
-        ("tillwatch", "{segment: mark, shops: quarantine}", "[shops, shops]", "require: 'shops' is there twice"),
-        (
-            "tillwatch",
-            "{segment: mark, shops: quarantine}",
-            "[[shops]]",
-            "require: found a list, expected the name of a",
-        ),
-        ("tillwatch", ", shops: quarantine}", "}", "lookups.shops: "),
-        (
-            "tillwatch",
-            "  area: {",
-            "  amount: {",
-            "lookups: found the key 'amount', of a text that is joined to rows: exp",
-        ),
-        ("tillwatch", "{gender: null}", "{gender: null, Area: kind}", "there is such a column"),
-        (
-            "tillwatch",
-            "{merchant: shop, category: kind}",
-            "{segment: shop}",
-            "lookups.area.on: found segment, expected",
-        ),
-        (
-            "segment",
-            "limit is null",
-            "segment is null",
-            "'segment' is a text of every row: use it in filters, under per",
-        ),
-        ("segment", "limit is null", "shops is null", "'shops' has no value, only keys that rows are required to have"),
-        (
-            "segment",
-            "area is null)",
-            "category is null)",
-            "'category is null' is never true: every valid row has a cat",
-        ),
-        ("place", "segment <> 'gold'", "category is not null", "'category is null' is never true"),
-        ("row", "segment is null", "category is null", "'category is null' is never true"),
-        ("row", "segment is null", "segment > 'a'", "text is compared with = or <> only"),
-        ("tillwatch", "segment is null", "customer is null", "where: 'customer is null' is never true"),
-        ("tillwatch", "segment is null", "limit is null", "where: 'limit is null' is not a filter"),
-    ],
-)
-def test_mistakes_are_told_with_their_place(site: Path, file: str, old: str, new: str, message: str) -> None:
-    """Before anything runs, with what to do."""
-    text = (site / f"{file}.yaml").read_text()
-    assert old in text
-    (site / f"{file}.yaml").write_text(text.replace(old, new))
-    if message == "lookups.shops: ":  # it has the default value then, which its table does not have
-        (problem,) = check(opened(site)).problems
-        assert "lookup shops" in problem and "has no column 'Weight'" in problem
-        return
-    with pytest.raises(ConfigError) as caught:
-        opened(site)
-    assert message in str(caught.value)
-    assert f"{file}.yaml:" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("{segment: mark,", "{segment: quarantine,"),
-        (", shops: quarantine}", ", shops: mark}"),
-        ("value: Segment", "value: id"),
-    ],
-)
-def test_another_requirement_is_another_pipeline(site: Path, old: str, new: str) -> None:
-    """A state made with other texts or requirements is refused, and the difference is shown."""
-    opened(site).run(once=True)
-    text = (site / "tillwatch.yaml").read_text()
-    (site / "tillwatch.yaml").write_text(text.replace(old, new))
-    with pytest.raises(StateConflict, match=r"now .*(require (segment|shops)|the text id)"):
-        opened(site).detect(once=True)
 
 
 EXAMPLES = """\

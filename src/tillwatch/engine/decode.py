@@ -154,6 +154,7 @@ class Decoder:
     _derived: dict[str, Derived] = field(init=False)
     _texts: dict[str, Dictionary] = field(init=False)
     _index: RowIndex = field(init=False)
+    _of_lookups: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._derived = {name: c for name, c in self.columns.items() if isinstance(c, Derived)}
@@ -169,6 +170,15 @@ class Decoder:
     def sources(self) -> list[str]:
         """The columns of the source that are read."""
         return sources_of(self.columns)
+
+    @property
+    def own_texts(self) -> int:
+        """How many distinct texts its dictionaries hold beside those that lookups have brought."""
+        return self._known_texts - self._of_lookups
+
+    @property
+    def _known_texts(self) -> int:
+        return sum(len(d.values) for d in self.dictionaries.values())
 
     def expect(self, versions: Iterable[Lookup]) -> None:
         """Takes versions of lookups that come into force at chunks to come."""
@@ -193,7 +203,9 @@ class Decoder:
     def _look_up_in(self, versions: tuple[Lookup, ...]) -> None:
         """Rows are looked up in these versions from now on."""
         if not self._index.is_of(versions):
+            before = self._known_texts
             self._index = RowIndex(self.lookups, versions, self.dictionaries)
+            self._of_lookups += self._known_texts - before
 
     def _decoded(self, frames: Sequence[pl.DataFrame]) -> list[Decoded]:
         frame = self._joined(frames)

@@ -189,18 +189,12 @@ class Compiler:
         return Use(str(name), (), kind, (), column=name.name)
 
     def _check_feature(self, name: Name) -> None:
-        match self.lookups[name.name].kind:
-            case "text":
-                raise ExpressionError(
-                    f"'{name}' is a text of every row: use it in filters, under per, or with judge: transaction. For a "
-                    f"number, lookups.{name.name}.value has to be an aggregate such as avg(Weight)",
-                    name.start,
-                )
-            case "bool":
-                raise ExpressionError(
-                    f"'{name}' has no value, only keys that rows are required to have: say lookups.{name.name}.value",
-                    name.start,
-                )
+        if name.name in self._joined_texts:
+            raise ExpressionError(
+                f"'{name}' is a text of every row: use it in filters, under per, or with judge: transaction. For a "
+                f"number, lookups.{name.name}.value has to be an aggregate such as avg(Weight)",
+                name.start,
+            )
 
     def _lookup_use(self, name: Name, per: Grain) -> Use:
         spec = self.lookups[name.name]

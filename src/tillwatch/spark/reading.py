@@ -118,8 +118,8 @@ class Reading:
 
     @property
     def known_texts(self) -> int:
-        """How many distinct texts its dictionaries hold."""
-        return sum(len(d.values) for d in self._decoder.dictionaries.values())
+        """How many distinct texts its dictionaries hold beside those of lookups."""
+        return self._decoder.own_texts
 
     def read(self, number: int) -> list[Record]:
         """What a chunk brings to each shard, and what became of its rows; rejected ones are quarantined before."""
