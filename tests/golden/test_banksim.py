@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tillwatch.audit import audit
 from tillwatch.detect import loop
+from tillwatch.errors import StateMissing
 from tillwatch.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +121,7 @@ def wait_for_chunks(config: Path, count: int, processes: list[subprocess.Popen[b
     for _ in watch(state, recursive=False, yield_on_timeout=True, rust_timeout=200, debounce=50, step=20):
         assert all(p.poll() is None for p in processes), "a process ended early"
         if (state / "state.db").exists():
-            with Pipeline.open(config).opened(readonly=True) as opened:
+            with suppress(StateMissing), Pipeline.open(config).opened(readonly=True) as opened:  # being made
                 if opened.totals().processed >= count:
                     return
 
