@@ -128,7 +128,7 @@ class Reader:
         )
 
     def _name(self, node: Node) -> str:
-        text = " ".join(node.raw.split()) if isinstance(node, ScalarNode) else ""
+        text = " ".join(node.raw.split()) if isinstance(node, ScalarNode) and node.value is not None else ""
         if not text:
             self._wrong(node, f"name: found {node.shown()}, expected a text")
         return text
