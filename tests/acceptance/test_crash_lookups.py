@@ -11,7 +11,7 @@ import pytest
 
 from tillwatch.testing import crash
 from tillwatch.testing.crash import Site
-from tillwatch.testing.small import add_lookups
+from tillwatch.testing.small import add_lookups, change_lookups
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +56,40 @@ def test_killed_around_each_chunk_that_has_marked_rows(
         assert killed.work("detect") == 0, killed.said
         assert killed.problems() == []
         assert killed.outcome().differences(whole.outcome()) == [], point
+
+
+@pytest.fixture(scope="module")
+def refreshed(sites: tuple[Site, Site], tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Site]:
+    """A pipeline killed on the way, whose lookups of rows changed then; and the same after its whole work."""
+    site = sites[0].copy(tmp_path_factory.mktemp("changed") / "site")
+    assert site.work("--kill-at", "state.commit.after#4", "detect") == -signal.SIGKILL, site.said
+    change_lookups(site.config)
+    whole = site.copy(tmp_path_factory.mktemp("changed") / "whole")
+    assert whole.work("--record", str(whole.folder / "detect.points"), "detect") == 0, whole.said
+    assert whole.problems() == []
+    return site, whole
+
+
+def test_killed_around_versions_of_lookups_of_rows(
+    refreshed: tuple[Site, Site], sites: tuple[Site, Site], tmp_path: Path
+) -> None:
+    """Where they are kept and recorded, and where rows are marked and set aside by them, a restart does the same."""
+    site, whole = refreshed
+    outcome, before = whole.outcome(), sites[1].outcome()
+    versions = {(name, number): first for name, number, first, *_ in outcome.lookups}
+    assert versions.keys() == {(n, 1) for n in ("segment", "shops", "importance")} | {("segment", 2), ("shops", 2)}
+    assert versions["segment", 2] == versions["shops", 2] > 0
+    assert outcome.marked != before.marked
+    assert outcome.quarantined != before.quarantined
+    assert outcome.detections != before.detections
+    at = crash.occurrences(crash.writing(whole.folder / "detect.points"), "first")
+    steps = ("landing.put.", "lookup_versions", "insert-marked", "insert-quarantine", "quarantine.put.", "commit.after")
+    chosen = [point for point in at if any(step in point for step in steps)]
+    for step in steps[:5]:
+        assert any(step in point for point in chosen), step
+    for point in chosen:
+        killed = site.copy(tmp_path / point)
+        assert killed.work("--kill-at", point, "detect") == -signal.SIGKILL, (point, killed.said)
+        assert killed.work("detect") == 0, killed.said
+        assert killed.problems() == []
+        assert killed.outcome().differences(outcome) == [], point

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tillwatch.engine.amounts import AmountDictionary
-from tillwatch.engine.derived import work_out
+from tillwatch.engine.cells import as_text, problem_column, worked_out
 from tillwatch.engine.dictionary import Dictionary, clean, clean_gender, cleaned
 from tillwatch.engine.filters import Filters
 from tillwatch.engine.joined import NO_LOOKUPS, RowIndex, RowLookups, dictionaries_of
@@ -218,7 +218,7 @@ class Decoder:
         for column in texts:
             valid &= codes[column] >= 0
         for column in self._derived:
-            valid &= frame[_problem(column)].is_null().to_numpy()
+            valid &= frame[problem_column(column)].is_null().to_numpy()
         if not self.negative:
             valid &= ~self._below_zero(frame["amount"], amount)
         joined, missing = self._index.columns(codes)
@@ -255,7 +255,7 @@ class Decoder:
         wanted = [*self._texts, "amount", *(["time"] if self.detail.times else [])]
         have = set(frame.columns)
         exprs = [
-            _as_text(self.columns[c], frame.schema).fill_null(_UNMAPPED if c in self.optional else "").alias(c)
+            as_text(self.columns[c], frame.schema).fill_null(_UNMAPPED if c in self.optional else "").alias(c)
             for c in wanted
             if c not in self._derived
         ]
@@ -263,7 +263,7 @@ class Decoder:
         if self.detail.numbers:
             number = pl.col(SOURCE_ROW) if SOURCE_ROW in have else pl.int_range(1, pl.len() + 1)
             marks.append(number.cast(pl.Int64).alias(SOURCE_ROW))
-        return frame.select(*exprs, *marks, *(s for c, d in self._derived.items() for s in _worked_out(frame, c, d)))
+        return frame.select(*exprs, *marks, *(s for c, d in self._derived.items() for s in worked_out(frame, c, d)))
 
     def _amounts(self, texts: pl.Series, scaled: pl.Series) -> tuple[Ints, NDArray[np.bool_]]:
         """Scaled integers, half to even, and which texts are numbers in range (0 where not)."""
@@ -339,11 +339,11 @@ class Decoder:
         if cells[MALFORMED] is not None:
             return "malformed", cells[PROBLEM] or "malformed"
         for column in self._texts:
-            if problem := cells.get(_problem(column)):
+            if problem := cells.get(problem_column(column)):
                 return self._not_computed(column, problem)
             if column != "gender" and clean(cells[column]) == "":
                 return f"{column}_empty", f"{column} ({self.columns[column]}) is empty"
-        if problem := cells.get(_problem("amount")):
+        if problem := cells.get(problem_column("amount")):
             return self._not_computed("amount", problem)
         return self._amount_problem(cells["amount"]) or self._time_problem(frame, row)
 
@@ -391,36 +391,6 @@ def sources_of(columns: Mapping[str, str | Derived]) -> list[str]:
     """The columns of the source that mapped columns are made of."""
     names = (c.names if isinstance(c, Derived) else (c,) for c in columns.values())
     return list(dict.fromkeys(name for some in names for name in some))
-
-
-def _problem(column: str) -> str:
-    """The column of a frame that says what is wrong with a derived one."""
-    return f"{PROBLEM} {column}"
-
-
-def _worked_out(frame: pl.DataFrame, column: str, derived: Derived) -> Iterator[pl.Series]:
-    names = derived.names or frame.columns[:1]  # also a constant has as many rows as the frame
-    cells = frame.select(_as_text(name, frame.schema).alias(name) for name in names)
-    worked = work_out(cells, derived, "number" if column == "amount" else "text")
-    yield worked["value"].alias(column)
-    yield worked["problem"].alias(_problem(column))
-
-
-def _as_text(column: str | Derived, schema: pl.Schema) -> pl.Expr:
-    """A column as text; what has none (nested values, bytes that are not UTF-8) is as if it were not there."""
-    assert isinstance(column, str)
-    if column not in schema or schema[column].is_nested() or schema[column] in (pl.Duration, pl.Object):
-        return pl.repeat(None, pl.len(), dtype=pl.String)
-    if schema[column] == pl.Binary:
-        return pl.col(column).map_elements(_utf8, return_dtype=pl.String)
-    return pl.col(column).cast(pl.String)
-
-
-def _utf8(data: bytes) -> str | None:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _short(text: str) -> str:
