@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tillwatch.model import ChunkInfo
 from tillwatch.pipeline import Pipeline
 from tillwatch.spark import worker
 from tillwatch.spark.batch import Told, told_by
 from tillwatch.spark.detect import Places
 from tillwatch.spark.manifest import Manifest
-from tillwatch.spark.reading import Reading
+from tillwatch.spark.reading import Account, Reading
 from tillwatch.spark.records import records
 from tillwatch.spark.shards import groups_of
 from tillwatch.spark.worker import Job, fold_shards
@@ -82,17 +81,17 @@ def test_accounts_and_quarantine_are_those_of_the_embedded_engine(tmp_path: Path
     accounts = [account for each in told for account in each.chunks]
     with pipeline.opened(readonly=True) as state:
         noted = [(c.number, c.counted, c.quarantined, c.filtered) for c in state.chunks()]
-        assert [(i.number, n, sum(why.values()), out) for i, n, why, out in accounts] == noted
+        assert [(i.number, n, sum(why.values()), out) for i, n, why, out, _ in accounts] == noted
         assert reasons_of(accounts) == state.quarantined()
         assert min(state.quarantined()[code] for code in ("late", "amount_not_a_number")) > 5
         found = [s.detection for s in state.detections()]
     assert [d for each in told for d in each.detections] == found != []
 
 
-def reasons_of(accounts: Sequence[tuple[ChunkInfo, int, Mapping[str, int], int]]) -> dict[str, int]:
+def reasons_of(accounts: Sequence[Account]) -> dict[str, int]:
     """Rows quarantined by reason."""
     counts: dict[str, int] = {}
-    for _, _, reasons, _ in accounts:
+    for _, _, reasons, _, _ in accounts:
         for reason, rows in reasons.items():
             counts[reason] = counts.get(reason, 0) + rows
     return dict(sorted(counts.items()))
