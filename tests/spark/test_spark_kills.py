@@ -1,7 +1,6 @@
 """The driver killed by SIGKILL wherever executors' state, commit and publishing could disagree, while X lands chunks.
 
-A killed process is one of its own, with its own Spark; the work is ended in this one. Each costs some ten seconds, so
-three are killed; all of them with TILLWATCH_SPARK_FULL=1.
+A killed process is one of its own, with its own Spark, and costs some ten seconds; the work is ended in this one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from tillwatch.testing.crash import Site, finish
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("spark")]
 
-FULL = os.environ.get("TILLWATCH_SPARK_FULL") == "1"
 ROWS, CHUNKS = 20, 300
 EVERY = 0.3
 PATIENCE = 180.0
@@ -42,7 +40,6 @@ KILLS: Mapping[str, str] = {
     "tables saved, not noted": "point:state.save_tables.after#1",
     "garbage known, not removed": "point:shards.delete.before#1",
 }
-CHOSEN = list(KILLS.items())[: None if FULL else 3]
 
 
 def test_killed_drivers_leave_nothing_undone(
@@ -54,8 +51,8 @@ def test_killed_drivers_leave_nothing_undone(
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", None)
     seen: dict[str, dict[str, bytes]] = {}
-    with landing(fine, len(CHOSEN) + 1) as next_part:
-        for name, how in CHOSEN:
+    with landing(fine, len(KILLS) + 1) as next_part:
+        for name, how in KILLS.items():
             next_part()
             kill(fine, *how.split(":"))
             there = fine.objects()
