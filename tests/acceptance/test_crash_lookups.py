@@ -77,10 +77,10 @@ def test_killed_around_versions_of_lookups_of_rows(
     site, whole = refreshed
     outcome, before = whole.outcome(), sites[1].outcome()
     versions = {(name, number): first for name, number, first, *_ in outcome.lookups}
-    assert versions.keys() == {(n, 1) for n in ("segment", "shops", "importance")} | {("segment", 2), ("shops", 2)}
-    assert versions["segment", 2] == versions["shops", 2] > 0
+    assert versions.keys() == {(n, 1) for n in ("segment", "shops", "importance")} | {("segment", 2)}
+    assert versions["segment", 2] > 0
     assert outcome.marked != before.marked
-    assert outcome.quarantined != before.quarantined
+    assert outcome.quarantined == before.quarantined
     assert outcome.detections != before.detections
     at = crash.occurrences(crash.writing(whole.folder / "detect.points"), "first")
     steps = ("landing.put.", "lookup_versions", "insert-marked", "insert-quarantine", "quarantine.put.", "commit.after")

@@ -43,4 +43,4 @@ def test_versions_are_those_of_the_embedded_engine(landed: Site, tmp_path: Path)
     assert here.outcome().differences(there.outcome()) == []
     assert (here.problems(), there.problems()) == ([], [])
     later = [(name, first) for name, number, first, *_ in there.outcome().lookups if number == 2]
-    assert later == [("segment", 8), ("shops", 8)]
+    assert later == [("segment", 8)]

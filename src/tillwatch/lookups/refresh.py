@@ -15,7 +15,7 @@ from tillwatch.clock import Clock
 from tillwatch.config import Settings
 from tillwatch.detect.change import Taken
 from tillwatch.engine.lookup import Lookup, LookupData
-from tillwatch.errors import SourceUnavailable, TillwatchError
+from tillwatch.errors import SourceUnavailable, StateConflict, TillwatchError
 from tillwatch.lookups.reading import read_lookup
 from tillwatch.lookups.source import LookupSource
 from tillwatch.lookups.versions import Kept, keep, kept
@@ -46,7 +46,10 @@ class Refresh:
     """The versions of a pipeline's lookups: those that `records` say, and what their sources hold now.
 
     Every source is looked at once when it is made. Raises SourceError for one that was never read before and cannot be
-    read now. What a person should hear of goes to `report`.
+    read now, and StateConflict for one that must not change and has. What a person should hear of goes to `report`.
+
+    A lookup whose lack of a key sends rows to the quarantine must not change: what a chunk has there is written before
+    its commit, by whoever reads ahead, and never again.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Refresh:
         retry: Retry,
         report: Callable[[str], None],
     ) -> None:
-        self._watched = [_Watched(source, settings.lookups[source.name].period) for source in sources]
+        self._fixed = {name for name, what in settings.require.items() if what == "quarantine"}
+        periods = {source.name: settings.lookups[source.name].period for source in sources}
+        self._watched = [_Watched(s, 0.0 if s.name in self._fixed else periods[s.name]) for s in sources]
         self._digits, self._store = settings.amounts.digits, store
         self._clock, self._retry, self._report = clock, retry, report
         self._records = {record.name: record for record in records}  # the last of each
@@ -81,6 +86,7 @@ class Refresh:
     def _begin(self, watched: _Watched) -> None:
         if watched.source.name in self._records:
             self._guarded(watched, self._read_first)
+            self._check_fixed(watched.source.name)
         else:
             with suppress(TillwatchError):  # reading says it better
                 watched.read = watched.seen = self._stamp(watched.source)
@@ -89,6 +95,14 @@ class Refresh:
             self._first.append(data)
             self.versions.append(data)
         watched.at = self._clock.monotonic() + watched.period
+
+    def _check_fixed(self, name: str) -> None:
+        if name in self._fixed and name in self._waiting:
+            raise StateConflict(
+                f"the lookup {name} has changed since the state was made, and 'require' sends rows to the quarantine "
+                f"by it, so it must stay as it is. Put it back, or say 'require: {{{name}: mark}}' or take the changed "
+                "one, with new places for state, quarantine and detections; the landing zone can stay."
+            )
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -126,10 +126,8 @@ def add_lives(config: Path) -> None:
 
 
 def change_lookups(config: Path) -> None:
-    """Other lookups of customers and shops: most texts are others, and some customers and shops are lacking."""
+    """Another lookup of customers: most texts are others, and other customers are lacking."""
     known = [line.partition(",") for line in (config.parent / "customers.csv").read_text("utf-8").splitlines()[1:]]
     kinds = ["new", "gold", "staff", "", "gold"]
     lines = [f"{name},{kinds[n % 5]}" for n, (name, _, _) in enumerate(known) if n % 5]
     (config.parent / "customers.csv").write_text("\n".join(["id,segment", *lines, ""]), "utf-8")
-    shops = (config.parent / "shops.csv").read_text("utf-8").splitlines()
-    (config.parent / "shops.csv").write_text("\n".join(s for n, s in enumerate(shops) if n % 4 != 3) + "\n", "utf-8")
