@@ -197,7 +197,8 @@ def test_a_state_of_before_says_what_brings_it_up_to_date(config: Path) -> None:
     path = config.parent / "tillwatch-data" / "state.db"
     with sqlite3.connect(path) as db:
         db.execute("DROP TABLE activity")
-        db.execute("DROP TABLE lookup_versions")
+        for table in ("lookup_versions", "marked"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("UPDATE meta SET value = '4' WHERE key = 'schema'")
     db.close()
     with pytest.raises(StateError, match="has schema 4, of an earlier version of tillwatch"):
