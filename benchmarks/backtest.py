@@ -59,7 +59,7 @@ def _row(name: str, done: list[Done]) -> list[str]:
 def _found(config: Path) -> str:
     """What the widest sweep found, so that the figures are of work that was done."""
     out = run(*TILLWATCH, "backtest", "-c", config, "--format", "json", *CALLS["and PatId2 at ten values"]).out
-    said = json.loads(out[out.index("{") :])
+    said, _ = json.JSONDecoder().raw_decode(out, out.index("{"))
     counts = ", ".join(f"{p['value']}: {p['detections']:,}" for p in said["sweeps"][0]["points"])
     in_force = ", ".join(f"{p['patternId']} {p['now']}" for p in said["patterns"])
     return f"In force: {in_force}. Detections of PatId2 by `transactions`: {counts}."

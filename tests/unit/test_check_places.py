@@ -135,11 +135,13 @@ def test_a_source_is_not_read_from_what_a_run_writes(make: Make, tmp_path: Path)
         f"{name}: {tmp_path}/{name} is in the place of source; give each its own" for name in ("landing", "quarantine")
     ]
     told.append(f"detections: {tmp_path}/out is in the place of source; give each its own")
+    told.append(f"backtests: {tmp_path}/tillwatch-data/backtests is in the place of source; give each its own")
     assert list(checked(config).problems) == told
     done = CliRunner().invoke(app, ["run", "--once", "-c", str(config)])
     assert (done.exit_code, done.stderr.splitlines()) == (2, [f"tillwatch: {told[0]}", *told[1:]])
     assert not (tmp_path / "state.db").exists()
     hidden = {"landing": ".till/landing", "quarantine": ".till/quarantine", "detections": ".till/out"}
+    hidden["backtests"] = ".till/backtests"
     assert checked(make(source="./", **hidden)).ok
 
 

@@ -37,12 +37,16 @@ class LiveDisplay:
         now, done = self._report.now(), f"{self._report.text('')}{self._report.counts.read_again}"
         if done != self._drawn or now - self._drawn_at >= STILL_SECONDS:
             self._drawn, self._drawn_at = done, now
-            lines = Text("\n", no_wrap=True, overflow="ellipsis").join(self._lines(now))
-            self._live.update(Group(lines, *self._bars(now)), refresh=True)
+            self._draw(now)
 
     def close(self) -> None:
         self._print_notices()
+        self._draw(self._report.now())  # the end is seen, however quickly it came
         self._live.stop()
+
+    def _draw(self, now: float) -> None:
+        lines = Text("\n", no_wrap=True, overflow="ellipsis").join(self._lines(now))
+        self._live.update(Group(lines, *self._bars(now)), refresh=True)
 
     def _print_notices(self) -> None:
         while self._report.counts.notices:
