@@ -58,8 +58,8 @@ def test_no_secret_is_shown_or_kept(job: Job) -> None:
         assert_refused(job, place)
     job.environment = right
     servers.drive.key_ids, known = set(), servers.drive.key_ids
-    try:
-        assert [job.call(*command).returncode for command in (["check"], ["run", "--once"], ["audit"])] == [2, 1, 1]
+    try:  # audit has all that it needs in the log
+        assert [job.call(*command).returncode for command in (["check"], ["run", "--once"], ["audit"])] == [2, 1, 0]
     finally:
         servers.drive.key_ids = known
     everything = job.everything()
