@@ -61,7 +61,8 @@ def test_a_database_that_is_gone_is_told(
         finally:
             stop.set()
             thread.join()
-    assert [title.partition(": ")[2] for title in hook.titles] == [
+    # On a slow machine half a second passes between the first chunks too, which is told as well.
+    assert [title.partition(": ")[2] for title in hook.titles][-3:] == [
         "no new chunk for 0.5 s",
         "state cannot be reached",
         "state can be reached again",
